@@ -1,0 +1,162 @@
+"""Published weights: float16 safetensors with a JSON card beside each. No pickle is ever read.
+
+The card says how the weights came about and how good they are: its digest is checked at every load.
+"""
+
+import importlib
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as tensors_from_bytes
+from safetensors.torch import save as tensors_to_bytes
+
+from gentut import Error, choose, runs
+
+FOLDER = Path(__file__).parent / "published"
+FAMILIES = ("vae",)  # chapter modules that have networks to load
+
+
+def names():
+    """Names of the published networks."""
+    return sorted(p.stem for p in FOLDER.glob("*.json"))
+
+
+def card(name):
+    """The card of a published network, or of a weights file (its .json neighbour), as a dict."""
+    return runs.read_json(_files(name)[1])
+
+
+def load(name, device=None):
+    """Return a trained network in eval mode: a published one by name, or a path to NAME.safetensors with its card.
+
+    Raises Error for an unknown name, and for a file that is not what its card says: the wrong bytes, a pickle, or the
+    weights of another network (the first difference is named).
+    """
+    from gentut import training
+
+    device = training.choose_device(device)
+    weights, about = _files(name)
+    facts = runs.read_json(about)
+    try:
+        raw = weights.read_bytes()
+    except OSError as why:
+        raise Error(f"could not read {weights}: {why.strerror or why}") from None
+    tensors = read_weights(raw, weights)
+    if runs.sha256(raw) != facts.get("sha256"):
+        raise Error(f"{weights} has the SHA-256 {runs.sha256(raw)}, but its card says {facts.get('sha256')}")
+    model = build(facts)
+    fit_weights(model, tensors, weights)
+    return model.to(device).eval()
+
+
+def build(facts):
+    """The untrained network that a card describes."""
+    chapter = importlib.import_module(f"gentut.{choose('family', facts.get('family'), FAMILIES)}")
+    return chapter.build(chapter.Config().replace(**facts["config"]))
+
+
+def read_weights(raw, path="the file"):
+    """Bytes of a safetensors file → dict of tensors. Raises Error for a pickle, a torn file or anything else."""
+    if raw[:2] == b"PK" or raw[:1] == b"\x80":
+        raise Error(f"{path} is a pickle (torch.save). Loading one can run any code, so gentut reads only safetensors")
+    try:
+        return tensors_from_bytes(raw)
+    except (SafetensorError, ValueError, RuntimeError, UnicodeDecodeError) as why:
+        raise Error(f"{path} is no whole safetensors file: {why}") from None
+
+
+def fit_weights(model, tensors, path="the file"):
+    """Put tensors into model (float16 becomes float32). Raises Error naming the first difference if they do not fit."""
+    wanted = model.state_dict()
+    for name, value in wanted.items():
+        if name not in tensors:
+            raise Error(f"{path} does not fit this network: it has no tensor {name!r}")
+        if tensors[name].shape != value.shape:
+            raise Error(
+                f"{path} does not fit this network: {name!r} has shape {tuple(tensors[name].shape)}, "
+                f"the network wants {tuple(value.shape)}"
+            )
+    extra = [name for name in tensors if name not in wanted]
+    if extra:
+        raise Error(f"{path} does not fit this network: it has an unknown tensor {extra[0]!r}")
+    model.load_state_dict({k: v.to(wanted[k].dtype) for k, v in tensors.items()})
+
+
+def save(model, facts, path):
+    """Write weights as float16 to `path` (.safetensors) and the card beside it, with its SHA-256. Returns the card."""
+    path = Path(path)
+    half = {k: v.detach().cpu().half().contiguous() for k, v in model.state_dict().items()}
+    raw = tensors_to_bytes(half)
+    facts = {**facts, "sha256": runs.sha256(raw), "bytes": len(raw)}
+    runs.write_atomic(path, raw)
+    runs.write_json(path.with_suffix(".json"), facts)
+    return facts
+
+
+def card_of(run, family, metrics):
+    """The card of a finished run, ready for save(): how the weights came about, and `metrics` (parts with their n)."""
+    import platform
+
+    return {
+        "family": family,
+        "config": run.config.to_dict(),
+        "data": run.config.data,
+        "data_sha256": run.data_sha256,
+        "seed": run.config.seed,
+        "steps": run.step,
+        "seconds": round(run.seconds, 1),
+        "device": run.device,
+        "precision": run.precision,
+        "parameters": sum(p.numel() for p in run.model.parameters()),
+        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+        "metrics": metrics,
+    }
+
+
+def headline(card):
+    """(name, value) of the number by which networks of a family are compared; smaller is better."""
+    test = card["metrics"]["test"]
+    key = "importance_weighted_nats" if "importance_weighted_nats" in test else "nats"
+    return key, test[key]
+
+
+def publish(weights):
+    """Replace a published network by the weights file `weights` (with its card) if its headline number is better.
+
+    Returns a sentence that says what was done.
+    """
+    weights = Path(weights)
+    load(weights, "cpu")  # refuses anything that is not whole
+    new = card(weights)
+    if weights.stem in names():
+        old = card(weights.stem)
+        (key, before), (_, after) = headline(old), headline(new)
+        if after >= before and old["config"] == new["config"]:
+            return f"{weights.stem}: kept, {key} {before:.2f} is no worse than {after:.2f}"
+    runs.write_atomic(FOLDER / weights.name, weights.read_bytes())
+    runs.write_json(FOLDER / f"{weights.stem}.json", new)
+    return f"{weights.stem}: published, {headline(new)[0]} {headline(new)[1]:.2f}"
+
+
+def half_(model):
+    """Round the weights to float16 in place, as publishing does: what is measured is then what is published."""
+    with torch.no_grad():
+        for value in model.state_dict().values():
+            value.copy_(value.half())
+    return model
+
+
+def _files(name):
+    """(weights, card) of a published name or of a path."""
+    path = Path(name)
+    if path.suffix == ".safetensors" or len(path.parts) > 1:
+        weights = path if path.suffix == ".safetensors" else path.with_suffix(".safetensors")
+        about = weights.with_suffix(".json")
+        if not weights.exists():
+            raise Error(f"there is no weights file {weights}")
+        if not about.exists():
+            raise Error(f"{weights} has no card: {about.name} should lie beside it")
+        return weights, about
+    choose("published network", str(name), names())
+    return FOLDER / f"{name}.safetensors", FOLDER / f"{name}.json"

@@ -1,0 +1,142 @@
+"""The command line: `gentut train | sample | evaluate | reproduce | list`."""
+
+import importlib
+import math
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gentut import Error, checkpoints, choose, scale
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False,
+                  help="Train, measure and sample the models of the book.")
+Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:0; the GPU if there is one by default.")]
+
+
+@app.command()
+def train(
+    chapter: Annotated[str, typer.Argument(help=f"One of: {', '.join(checkpoints.FAMILIES)}.")],
+    scale_name: Annotated[str | None, typer.Option("--scale", help="test, cpu or gpu.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The run's folder; runs/CHAPTER by default.")] = None,
+    assignments: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the state in the folder.")] = False,
+    device: Device = None,
+):
+    """Train a chapter's network into a folder that can be resumed."""
+    module = _chapter(chapter)
+    config = module.Config.preset(scale_name or scale()).with_assignments(assignments or [])
+    run = module.train(config, out=out or Path("runs") / chapter, resume=resume, device=device)
+    if run.folder is None:
+        return  # another process than the first: it has nothing to say
+    for name, value in run.history[-1].items():
+        typer.echo(f"{name:>25} {_short(value)}")
+    if not run.complete:
+        raise typer.Exit(130)
+
+
+@app.command()
+def evaluate(
+    name: Annotated[str, typer.Argument(help="A published network, or a path to NAME.safetensors.")],
+    n: Annotated[int | None, typer.Option(help="Test pictures to use; all by default.")] = None,
+    data: Annotated[str | None, typer.Option(help="A data set; the one it was trained on by default.")] = None,
+    device: Device = None,
+):
+    """Measure a trained network on test pictures."""
+    card = checkpoints.card(name)
+    model = checkpoints.load(name, device)
+    metrics = _chapter(card["family"]).evaluate(model, data or card["data"], n=n)
+    _print({"test": metrics})
+
+
+@app.command()
+def sample(
+    name: Annotated[str, typer.Argument(help="A published network, or a path to NAME.safetensors.")],
+    n: Annotated[int, typer.Option(help="How many pictures.")] = 64,
+    out: Annotated[Path, typer.Option(help="The PNG file to write.")] = Path("samples.png"),
+    seed: Annotated[int, typer.Option(help="The same seed gives the same pictures.")] = 0,
+    device: Device = None,
+):
+    """Draw pictures from a trained network into one PNG sheet."""
+    import torch
+
+    if out.suffix.lower() != ".png":
+        raise Error(f"--out must name a .png file, got {str(out)!r}")
+    model = checkpoints.load(name, device)
+    generator = torch.Generator().manual_seed(seed)
+    pictures = _chapter(checkpoints.card(name)["family"]).sample(model, n, generator=generator)
+    _write_sheet(pictures, out)
+    typer.echo(f"{n} pictures in {out}")
+
+
+@app.command()
+def reproduce(
+    name: Annotated[str | None, typer.Argument(help="A published network; all of them by default.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for runs, weights and cards.")] = Path("runs/reproduce"),
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with runs that are there.")] = False,
+    publish: Annotated[bool, typer.Option("--publish", help="Replace published weights by better ones.")] = False,
+    device: Device = None,
+):
+    """Train a published network again with its published settings, and measure it."""
+    known = {n: module for module in map(_chapter, checkpoints.FAMILIES) for n in module.PUBLISHED}
+    for each in [choose("published network", name, known)] if name else known:
+        folder = out / each
+        going_on = resume and (folder / "config.json").exists()
+        card = known[each].reproduce(each, out=folder, resume=going_on, device=device)
+        if card is None:
+            return  # another process than the first
+        typer.echo(f"{each}: {card['seconds']:.0f} s on {card['device']}")
+        _print(card["metrics"])
+        if publish:
+            typer.echo(checkpoints.publish(folder / f"{each}.safetensors"))
+
+
+@app.command("list")
+def list_():
+    """List the chapters that can be trained and the published networks."""
+    typer.echo("chapters: " + ", ".join(checkpoints.FAMILIES))
+    for name in checkpoints.names():
+        card = checkpoints.card(name)
+        key, value = checkpoints.headline(card)
+        typer.echo(f"{name:16} {card['family']:8} {card['data']:12} {card['bytes'] / 1e6:5.2f} MB  {key} {value:.2f}")
+
+
+def _write_sheet(pictures, path):
+    """Pictures (n, 1, 28, 28) in [0, 1] as one PNG, as nearly square as n allows."""
+    import matplotlib.image
+    import torch
+
+    n, _, height, width = pictures.shape
+    columns = math.ceil(math.sqrt(n))
+    rows = math.ceil(n / columns)
+    sheet = torch.zeros(rows * columns, height, width)
+    sheet[:n] = pictures[:, 0].cpu()
+    sheet = sheet.view(rows, columns, height, width).transpose(1, 2).reshape(rows * height, columns * width)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        matplotlib.image.imsave(path, sheet.numpy(), cmap="gray", vmin=0, vmax=1)
+    except OSError as why:
+        raise Error(f"could not write {path}: {why.strerror or why}") from None
+
+
+def _chapter(name):
+    return importlib.import_module(f"gentut.{choose('chapter', name, checkpoints.FAMILIES)}")
+
+
+def _print(metrics):
+    for part, values in metrics.items():
+        typer.echo(f"  {part}: " + ", ".join(f"{k} {_short(v)}" for k, v in values.items()))
+
+
+def _short(value):
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def main():
+    """Run the command line: an Error is printed without a traceback, exit status 2."""
+    try:
+        app()
+    except Error as why:
+        print(f"gentut: {why}", file=sys.stderr)
+        sys.exit(2)

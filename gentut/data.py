@@ -1,0 +1,235 @@
+"""Data sets as plain tensors, every byte of them verified.
+
+`load(name)` gives uint8 pictures and int64 labels. `mnist-mini` is part of the package and needs no network. `mnist`
+and `fashion-mnist` are the original IDX files, looked for in `$GENTUT_DATA_DIR`, then in the cache, then downloaded.
+Whatever the source, the decompressed bytes must have the SHA-256 written here; anything else is refused.
+"""
+
+import functools
+import gzip
+import hashlib
+import os
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from gentut import Error, choose
+
+TRAIN_IMAGES, TRAIN_LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
+TEST_IMAGES, TEST_LABELS = "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"
+FILES = (TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the four IDX files of a data set come from, and the SHA-256 of each once decompressed."""
+
+    mirrors: tuple
+    sha256: dict
+
+
+SOURCES = {
+    "mnist": Source(
+        (
+            "https://ossci-datasets.s3.amazonaws.com/mnist/",
+            "https://storage.googleapis.com/cvdf-datasets/mnist/",
+        ),
+        {
+            TRAIN_IMAGES: "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+            TRAIN_LABELS: "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+            TEST_IMAGES: "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+            TEST_LABELS: "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+        },
+    ),
+    "fashion-mnist": Source(
+        ("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",),
+        {
+            TRAIN_IMAGES: "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+            TRAIN_LABELS: "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+            TEST_IMAGES: "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+            TEST_LABELS: "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+        },
+    ),
+}
+MINI = Path(__file__).parent / "embedded" / "mnist-mini.npz"
+NAMES = ("mnist-mini", *SOURCES)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Pictures uint8 (n, 28, 28), labels int64 (n,); `sha256` identifies all the bytes."""
+
+    name: str
+    train_images: torch.Tensor
+    train_labels: torch.Tensor
+    test_images: torch.Tensor
+    test_labels: torch.Tensor
+    sha256: str
+
+
+@functools.lru_cache(maxsize=2)
+def load(name="mnist-mini"):
+    """Return the data set `name` as a `Dataset`: "mnist-mini", "mnist" or "fashion-mnist".
+
+    The tensors are shared between calls: do not write into them. Raises Error for an unknown name, a file that is
+    not what it should be, or data that can be had nowhere.
+    """
+    choose("data set", name, NAMES)
+    if name == "mnist-mini":
+        with np.load(MINI) as arrays:
+            parts = [arrays[key] for key in ("train_images", "train_labels", "test_images", "test_labels")]
+    else:
+        parts = [read_idx(_file(name, file)) for file in FILES]
+    tensors = [torch.from_numpy(p if p.ndim == 3 else p.astype(np.int64)) for p in parts]
+    return Dataset(name, *tensors, digest(*tensors))
+
+
+def digest(*tensors):
+    """SHA-256 (hex) over the shape and bytes of the tensors, in order."""
+    h = hashlib.sha256()
+    for t in tensors:
+        a = np.ascontiguousarray(t.detach().cpu().numpy())
+        h.update(f"{a.dtype.str}{a.shape}".encode())
+        h.update(a.data)
+    return h.hexdigest()
+
+
+# ------------------------------------------------------------------------------------------------ pictures and tensors
+
+
+def to_unit(images):
+    """uint8 (n, 28, 28) in 0..255 → float32 (n, 1, 28, 28) in [0, 1], on the same device."""
+    if images.dtype != torch.uint8 or images.ndim != 3:
+        raise Error(f"expected uint8 pictures of shape (n, height, width), got {images.dtype} {tuple(images.shape)}")
+    return images.unsqueeze(1).float().div_(255)
+
+
+def check_pictures(x, size=28):
+    """Raise Error unless x is float (batch, 1, size, size) with values in [0, 1]; return x."""
+    if not torch.is_tensor(x) or not x.is_floating_point():
+        kind = x.dtype if torch.is_tensor(x) else type(x).__name__
+        raise Error(f"pictures must be a float tensor with values in [0, 1], got {kind}; data.to_unit converts uint8")
+    if x.ndim != 4 or x.shape[1:] != (1, size, size):
+        raise Error(f"pictures must have shape (batch, 1, {size}, {size}), got {tuple(x.shape)}")
+    if x.numel() and not (x.min() >= 0 and x.max() <= 1):
+        raise Error(f"pictures must lie in [0, 1], got values from {x.min().item():.4g} to {x.max().item():.4g}")
+    return x
+
+
+def binarise(images, seed=0):
+    """Draw black-or-white pictures once and for all: P(1) = grey / 255, from `seed`.
+
+    uint8 (n, 28, 28) → float32 0/1 (n, 1, 28, 28). The draw is integer arithmetic on numpy's frozen Mersenne Twister
+    stream, so the same seed gives the same bits on every machine; the digest of the MNIST test set's is tested.
+    """
+    if images.dtype != torch.uint8 or images.ndim != 3:
+        raise Error(f"expected uint8 pictures of shape (n, height, width), got {images.dtype} {tuple(images.shape)}")
+    u = np.random.RandomState(seed).randint(0, 255, size=tuple(images.shape), dtype=np.uint8)  # 0..254
+    return (images.cpu() > torch.from_numpy(u)).float().unsqueeze(1)
+
+
+def moon(phase, size=28):
+    """Draw moons by their phase: 0 is a half moon, 1 a full moon, in between a gibbous one.
+
+    phase: float (batch,) in [0, 1]. Returns float32 (batch, 1, size, size) in [0, 1]. The disc has radius 0.36 of the
+    picture's width; its dark limb is the half ellipse of half-width `phase` radii. Edges are one pixel soft.
+    """
+    phase = torch.as_tensor(phase, dtype=torch.float32).reshape(-1, 1, 1)
+    if phase.numel() and not (phase.min() >= 0 and phase.max() <= 1):
+        raise Error(f"a moon's phase must lie in [0, 1], got {phase.min().item():.4g} to {phase.max().item():.4g}")
+    radius = 0.36 * size
+    at = torch.arange(size, dtype=torch.float32) - (size - 1) / 2
+    y, x = at[:, None], at[None, :]
+    limb = (radius**2 - y**2).clamp(min=0).sqrt()  # half-width of the disc on this row, (size, 1)
+    disc = (radius - (x**2 + y**2).sqrt() + 0.5).clamp(0, 1)
+    lit = (x + phase * limb + 0.5).clamp(0, 1)  # right of the terminator, which is at x = -phase · limb
+    return (disc * lit).unsqueeze(1)
+
+
+# --------------------------------------------------------------------------------------------------------- IDX files
+
+
+def read_idx(raw):
+    """IDX bytes (unsigned bytes of 1 or 3 dimensions) → numpy uint8 array. Raises Error if they are anything else."""
+    if len(raw) < 4 or raw[:2] != b"\0\0" or raw[2] != 8 or raw[3] not in (1, 3):
+        raise Error(f"not an IDX file of unsigned bytes: it starts with {raw[:4].hex() or 'nothing'}")
+    dims = raw[3]
+    if len(raw) < 4 + 4 * dims:
+        raise Error(f"IDX file cut off in its header: {len(raw)} bytes")
+    shape = tuple(int.from_bytes(raw[4 + 4 * i : 8 + 4 * i], "big") for i in range(dims))
+    size = int(np.prod([int(s) for s in shape], dtype=object))
+    if len(raw) - 4 - 4 * dims != size:
+        raise Error(f"IDX file of shape {shape} must have {size} bytes of data, this one has {len(raw) - 4 - 4 * dims}")
+    return np.frombuffer(raw, np.uint8, offset=4 + 4 * dims).reshape(shape).copy()
+
+
+def cache_folder():
+    """Where downloaded data is kept: `$XDG_CACHE_HOME/gentut` or ~/.cache/gentut."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gentut"
+
+
+def _file(name, file):
+    """The verified, decompressed bytes of one IDX file: from GENTUT_DATA_DIR, the cache, or a mirror."""
+    folders = [cache_folder() / name]
+    if os.environ.get("GENTUT_DATA_DIR"):
+        folders.insert(0, Path(os.environ["GENTUT_DATA_DIR"]) / name)
+    for folder in folders:
+        for path in (folder / f"{file}.gz", folder / file):
+            if path.is_file():
+                try:
+                    return _verified(name, file, path.read_bytes())
+                except Error as why:
+                    if folder == cache_folder() / name:
+                        path.unlink()  # a spoilt cache heals itself at the next call
+                        raise Error(f"{path} was refused and removed from the cache: {why}. Try again.") from None
+                    raise Error(f"{path} was refused: {why}") from None
+    return _download(name, file)
+
+
+def _verified(name, file, raw):
+    """Decompress if need be; raise Error unless the SHA-256 is the known one."""
+    if raw[:2] == b"\x1f\x8b":
+        try:
+            raw = gzip.decompress(raw)
+        except (OSError, EOFError, zlib.error) as why:
+            raise Error(f"it is no whole gzip file ({why})") from None
+    got, want = hashlib.sha256(raw).hexdigest(), SOURCES[name].sha256[file]
+    if got != want:
+        try:
+            read_idx(raw)
+        except Error as why:
+            raise Error(str(why)) from None
+        raise Error(f"it has the SHA-256 {got}, not {want}")
+    return raw
+
+
+def _download(name, file):
+    """Fetch one file through pooch from the first mirror that gives the right bytes; keep it in the cache."""
+    try:
+        import pooch
+    except ImportError:
+        reasons = ["the package pooch, which downloads, is not installed"]
+    else:
+        reasons = []
+        folder = cache_folder() / name
+        for mirror in SOURCES[name].mirrors:
+            part = folder / f"{file}.gz.part"
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                fetch = pooch.HTTPDownloader(progressbar=False, timeout=30)
+                pooch.get_logger().setLevel("WARNING")
+                pooch.retrieve(f"{mirror}{file}.gz", known_hash=None, fname=part.name, path=folder, downloader=fetch)
+                raw = _verified(name, file, part.read_bytes())
+                os.replace(part, folder / f"{file}.gz")
+                return raw
+            except Exception as why:  # every kind of failure of one mirror is a reason to try the next
+                reasons.append(f"{mirror}{file}.gz: {why}")
+            finally:
+                part.unlink(missing_ok=True)
+    raise Error(
+        f"could not get {file} of {name}:\n  " + "\n  ".join(reasons) + f"\nPut {file}.gz into {cache_folder() / name} "
+        f"or into a folder {name}/ of $GENTUT_DATA_DIR, or use 'mnist-mini', which works offline."
+    )

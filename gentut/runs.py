@@ -1,0 +1,184 @@
+"""A training run's folder: its configuration, its log, and a state from which it goes on as if it had never stopped.
+
+    config.json                what was asked for
+    log.jsonl                  one row per logged step
+    state.safetensors          everything needed to go on; state-previous.safetensors is the one before
+    weights.safetensors        the trained network
+    results.json               how it ended
+
+A state is one file: tensors plus a JSON text in the safetensors header, with a SHA-256 over both. One file can be
+replaced by one rename, so a reader never meets half of an old state and half of a new one. No pickle anywhere.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as tensors_from_bytes
+from safetensors.torch import save as tensors_to_bytes
+
+from gentut import Error
+
+STATE, PREVIOUS = "state.safetensors", "state-previous.safetensors"
+
+
+def write_atomic(path, content):
+    """Write bytes so that `path` holds either its old content or all of the new: write, fsync, rename.
+
+    Raises Error if the disk is full or the folder cannot be written; what was there before stays.
+    """
+    path = Path(path)
+    part = path.with_name(path.name + ".part")
+    try:
+        with open(part, "wb") as f:
+            f.write(content)
+            f.flush()
+            os.fsync(f.fileno())
+        os.replace(part, path)
+        _sync_folder(path.parent)
+    except OSError as why:
+        with contextlib.suppress(OSError):  # a folder that cannot be written cannot be cleaned either
+            part.unlink(missing_ok=True)
+        raise Error(f"could not write {path}: {why.strerror or why}. What was there before is untouched.") from None
+
+
+def write_json(path, value):
+    """Write `value` as indented JSON, atomically."""
+    write_atomic(path, (json.dumps(value, indent=1) + "\n").encode())
+
+
+def read_json(path):
+    """Read JSON. Raises Error if the file is absent or damaged."""
+    try:
+        return json.loads(Path(path).read_text())
+    except OSError as why:
+        raise Error(f"could not read {path}: {why.strerror or why}") from None
+    except ValueError as why:
+        raise Error(f"{path} is damaged: {why}") from None
+
+
+def _sync_folder(folder):
+    """Make a rename last through a power cut (a folder cannot be opened for this on Windows, and needs not be)."""
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def sha256(raw):
+    """SHA-256 of bytes, in hex."""
+    return hashlib.sha256(raw).hexdigest()
+
+
+def pack_state(tensors, facts):
+    """Tensors (name → tensor) and JSON-able facts → the bytes of a state file."""
+    tensors = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
+    text = json.dumps(facts, sort_keys=True)
+    return tensors_to_bytes(tensors, {"facts": text, "sha256": _digest(tensors, text)})
+
+
+def unpack_state(raw):
+    """The bytes of a state file → (tensors, facts). Raises Error if one bit of either is not as it was written."""
+    try:
+        tensors = tensors_from_bytes(raw)
+        size = int.from_bytes(raw[:8], "little")
+        header = json.loads(raw[8 : 8 + size])["__metadata__"]
+        text, want = header["facts"], header["sha256"]
+    except (SafetensorError, ValueError, KeyError, TypeError, UnicodeDecodeError, RuntimeError) as why:
+        raise Error(f"not a whole state file ({type(why).__name__}: {why})") from None
+    if _digest(tensors, text) != want:
+        raise Error("the state does not have the digest written in it")
+    return tensors, json.loads(text)
+
+
+def _digest(tensors, text):
+    h = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        t = tensors[name]
+        h.update(f"{name}{t.dtype}{tuple(t.shape)}".encode())
+        h.update(t.reshape(-1).view(torch.uint8).numpy().data)
+    return h.hexdigest()
+
+
+class Folder:
+    """A run's folder. Raises Error rather than mix two runs or lose one."""
+
+    def __init__(self, path, config, resume):
+        """Open `path` for a run of `config` (JSON-able dict): a fresh one, or with `resume` the one that is there."""
+        self.path = Path(path)
+        old = self.path / "config.json"
+        there = self.path.is_dir() and any(self.path.iterdir())
+        if self.path.exists() and not self.path.is_dir():
+            raise Error(f"{self.path} is a file; a run needs a folder")
+        if resume:
+            if not old.exists():
+                raise Error(f"nothing to resume: {self.path} holds no run")
+            self._same(config, read_json(old))
+            if not (self.path / STATE).exists() and not (self.path / PREVIOUS).exists():
+                raise Error(f"nothing to resume: the run in {self.path} saved no state; remove it and start anew")
+        elif there:
+            if old.exists():
+                self._same(config, read_json(old))
+                raise Error(f"{self.path} already holds this run: resume it (--resume), or choose another folder")
+            raise Error(f"{self.path} is not empty and holds no run: choose another folder")
+        else:
+            try:
+                self.path.mkdir(parents=True, exist_ok=True)
+            except OSError as why:
+                raise Error(f"could not make the folder {self.path}: {why.strerror or why}") from None
+            write_json(old, config)
+
+    def _same(self, new, old):
+        changed = sorted(k for k in {*new, *old} if new.get(k) != old.get(k))
+        if changed:
+            what = "; ".join(f"{k} is {old.get(k)!r} there and {new.get(k)!r} here" for k in changed)
+            raise Error(f"{self.path} holds a run with another configuration: {what}. Choose another folder.")
+
+    def save_state(self, tensors, facts):
+        """Replace the state; the one before stays beside it, whole, at every moment."""
+        content = pack_state(tensors, facts)
+        state, fresh = self.path / STATE, self.path / "state-new.safetensors"
+        write_atomic(fresh, content)
+        if state.exists():
+            os.replace(state, self.path / PREVIOUS)
+        os.replace(fresh, state)
+        _sync_folder(self.path)
+
+    def load_state(self):
+        """The newest whole state: (tensors, facts). Raises Error if there is none, with what is wrong with each."""
+        reasons = []
+        for name in (STATE, PREVIOUS):
+            try:
+                return unpack_state((self.path / name).read_bytes())
+            except OSError as why:
+                reasons.append(f"{name}: {why.strerror or why}")
+            except Error as why:
+                reasons.append(f"{name}: {why}")
+        raise Error(f"no whole state in {self.path}: " + "; ".join(reasons))
+
+    def log(self, row):
+        """Append one row to log.jsonl."""
+        try:
+            with open(self.path / "log.jsonl", "a") as f:
+                f.write(json.dumps(row) + "\n")
+        except OSError as why:
+            raise Error(f"could not write {self.path / 'log.jsonl'}: {why.strerror or why}") from None
+
+    def rewind_log(self, step):
+        """Drop the rows after `step` (and a torn last line): they will be written again. Returns the rows kept."""
+        path, rows = self.path / "log.jsonl", []
+        for line in path.read_text().splitlines() if path.exists() else []:
+            try:
+                row = json.loads(line)
+            except ValueError:
+                continue
+            if row["step"] <= step:
+                rows.append(row)
+        write_atomic(path, "".join(json.dumps(row) + "\n" for row in rows).encode())
+        return rows

@@ -1,0 +1,477 @@
+"""The one training loop, for every chapter: plain PyTorch, readable from top to bottom.
+
+- The whole data set lies on the device as uint8. A batch is an index into it: no per-picture Python, no DataLoader.
+- The order of the pictures is a function of (seed, epoch), the noise of (seed, step, place in the batch). So a run
+  resumed at any step goes on bitwise as if it had never stopped, and N processes follow one.
+- Nothing in a step waits for the device. Losses are fetched every `log_every` steps, all at once.
+"""
+
+import contextlib
+import copy
+import hashlib
+import math
+import os
+import signal
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+from gentut import Error, choose, data, runs
+from gentut.settings import Settings
+
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+
+
+@dataclass(frozen=True)
+class Config(Settings):
+    """What every training run needs to be told. Chapters add their own fields."""
+
+    data: str = "mnist"  # a name that data.load knows
+    seed: int = 0
+    epochs: int = 20  # passes over the training pictures ...
+    steps: int = 0  # ... or, if not 0, this many updates
+    batch_size: int = 128  # pictures per update, over all processes together
+    learning_rate: float = 1e-3  # Adam's
+    warmup: int = 0  # updates over which the learning rate rises from 0
+    decay: str = "none"  # "cosine": the learning rate falls to 0 along half a cosine
+    ema: float = 0.0  # decay of the moving average of the weights that is kept; 0: none
+    validation: int = 0  # pictures held out from the end of the training set
+    keep_best: bool = False  # keep the weights of the epoch with the lowest validation loss
+    precision: str = "auto"  # of the arithmetic: see choose_precision
+    compile: bool = False  # torch.compile the parts of the network
+    log_every: int = 50  # updates between two fetched losses
+    save_every: int = 1000  # updates between two saved states
+
+    def __post_init__(self):
+        super().__post_init__()
+        choose("data set", self.data, data.NAMES)
+        choose("precision", self.precision, PRECISIONS)
+        choose("decay", self.decay, ("none", "cosine"))
+        for name in ("batch_size", "log_every", "save_every"):
+            if getattr(self, name) < 1:
+                raise Error(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("epochs", "steps", "warmup", "validation"):
+            if getattr(self, name) < 0:
+                raise Error(f"{name} must not be negative, got {getattr(self, name)}")
+        if not self.epochs and not self.steps:
+            raise Error("nothing to train: set epochs or steps")
+        if not self.learning_rate > 0 or not 0 <= self.ema < 1:
+            raise Error(f"need learning_rate > 0 and 0 <= ema < 1, got {self.learning_rate} and {self.ema}")
+        if self.keep_best and not self.validation:
+            raise Error("keep_best needs pictures to validate on: set validation, for example validation=5000")
+
+
+@dataclass
+class Run:
+    """A finished (or interrupted) training run."""
+
+    model: nn.Module  # in eval mode, with the weights that were kept
+    config: Config
+    history: list = field(default_factory=list)  # the rows of log.jsonl
+    step: int = 0  # updates made
+    seconds: float = 0.0  # of training, validation included, over all resumed parts
+    device: str = "cpu"
+    precision: str = "fp32"
+    data_sha256: str = ""
+    folder: object = None  # pathlib.Path, or None for a run in memory
+    complete: bool = True  # False: stopped by Ctrl-C
+
+    def curve(self, name):
+        """(steps, values) of one logged quantity, for plotting: "loss", "validation_loss", ..."""
+        rows = [r for r in self.history if name in r]
+        if not rows:
+            known = sorted({k for r in self.history for k in r})
+            choose("logged quantity", name, known)
+        return [r["step"] for r in rows], [r[name] for r in rows]
+
+
+# ----------------------------------------------------------------------------------------- device, precision, processes
+
+
+def choose_device(name=None):
+    """A torch.device: the one asked for, else CUDA where there is one, else the CPU. Raises Error if it is absent."""
+    if name is None:
+        name = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise Error(f"unknown device {name!r}: use cpu, cuda or cuda:0") from None
+    if device.type not in ("cpu", "cuda"):
+        raise Error(f"device {name!r} is not supported: use cpu, cuda or cuda:0")
+    if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
+        raise Error(f"device {name!r} was asked for, but there are {torch.cuda.device_count()} CUDA devices; use cpu")
+    return device
+
+
+def choose_precision(name, device):
+    """"auto" → bf16 on a GPU whose hardware has it, fp16 on another GPU, fp32 on a CPU; others as they are.
+
+    A T4 answers True to the plain question whether bf16 is supported: it emulates it, slowly. Hence the argument.
+    """
+    if name == "auto":
+        if device.type != "cuda":
+            return "fp32"
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    if name == "fp16" and device.type != "cuda":
+        raise Error("precision fp16 needs a GPU; use fp32 or bf16 on the CPU")
+    return name
+
+
+@contextlib.contextmanager
+def processes(device):
+    """(rank, number of processes), as torchrun started them; 0 and 1 without torchrun."""
+    size = int(os.environ.get("WORLD_SIZE", 1))
+    if size == 1:
+        yield 0, 1
+        return
+    dist = torch.distributed
+    if not dist.is_initialized():
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield dist.get_rank(), size
+    finally:
+        dist.destroy_process_group()
+
+
+# ------------------------------------------------------------------------------------------------- randomness by place
+
+
+def seed_of(*parts):
+    """A 63-bit seed that is a function of its parts, the same on every machine."""
+    return int.from_bytes(hashlib.sha256("/".join(map(str, parts)).encode()).digest()[:8], "big") >> 1
+
+
+class Noise:
+    """Random numbers of one step. Every process draws those of the whole batch and keeps the rows of its pictures."""
+
+    def __init__(self, seed, total, rows=slice(None), device="cpu"):
+        self.total, self.rows = total, rows
+        self.generator = torch.Generator(device).manual_seed(seed)
+
+    def normal(self, *shape):
+        """Independent N(0, 1) numbers, (batch, *shape)."""
+        return torch.randn(self.total, *shape, generator=self.generator, device=self.generator.device)[self.rows]
+
+    def uniform(self, *shape):
+        """Independent numbers, uniform on [0, 1), (batch, *shape)."""
+        return torch.rand(self.total, *shape, generator=self.generator, device=self.generator.device)[self.rows]
+
+
+def learning_rate_at(config, step, total):
+    """The learning rate of update `step` (0, 1, ...) of `total`."""
+    rate = config.learning_rate * min(1.0, (step + 1) / max(1, config.warmup))
+    if config.decay == "cosine":
+        rate *= 0.5 * (1 + math.cos(math.pi * step / total))
+    return rate
+
+
+# ------------------------------------------------------------------------------------------------------------ the loop
+
+
+class _Step(nn.Module):
+    """The loss as a module, because DistributedDataParallel averages the gradients of what its forward computes."""
+
+    def __init__(self, model, losses):
+        super().__init__()
+        self.model, self.losses = model, losses
+
+    def forward(self, x, labels, noise):
+        return self.losses(self.model, x, labels, noise)
+
+
+def fit(model, config, losses, images, labels=None, *, out=None, resume=False, device=None):
+    """Train `model` and return a Run.
+
+    losses(model, x, labels, noise) → dict of tensors (batch,): "loss" is what Adam makes smaller, on average; the
+    others are logged. x is float32 (batch, 1, height, width) in [0, 1]; labels are int64 (batch,) or None; noise is a
+    Noise.
+    images: uint8 (n, height, width); labels: int64 (n,) or None. out: the run's folder (None: keep it in memory);
+    resume: go on from the state in it. Raises Error for a loss that is not finite, and for all that Folder refuses.
+    """
+    device = choose_device(device)
+    precision = choose_precision(config.precision, device)
+    identity = data.digest(images) if labels is None else data.digest(images, labels)
+    if config.validation >= len(images):
+        raise Error(f"validation={config.validation} leaves nothing to train on: there are {len(images)} pictures")
+    with processes(device) as (rank, size), _stop_signals() as stopped:
+        if config.batch_size % size:
+            raise Error(f"batch_size={config.batch_size} cannot be shared equally by {size} processes")
+        folder = state = None
+        if out is not None and (rank == 0 or resume):
+            folder = runs.Folder(out, {**config.to_dict(), "data_sha256": identity}, resume)
+            state = folder.load_state() if resume else None
+        loop = _Loop(model, config, losses, images, labels, device, precision, rank, size)
+        run = Run(model, config, device=_device_name(device), precision=precision, data_sha256=identity)
+        run.folder = folder.path if folder else None
+        if state:
+            loop.restore(*state)
+            run.history = folder.rewind_log(loop.step) if rank == 0 else []
+        if rank != 0:
+            folder = None  # only the first process writes
+        loop.go(run, folder, stopped)
+    return run
+
+
+class _Loop:
+    """What a run needs in memory, and the loop over it."""
+
+    def __init__(self, model, config, losses, images, labels, device, precision, rank, size):
+        self.config, self.device, self.precision, self.rank, self.size = config, device, precision, rank, size
+        held = len(images) - config.validation
+        self.images, self.held_out = images[:held].to(device), images[held:].to(device)
+        self.labels = self.held_labels = None
+        if labels is not None:
+            self.labels, self.held_labels = labels[:held].to(device), labels[held:].to(device)
+        if config.batch_size > held:
+            raise Error(f"batch_size={config.batch_size} is more than the {held} training pictures")
+        self.per_epoch = held // config.batch_size  # an epoch's last, smaller batch is left out; it differs each time
+        self.total = config.steps or config.epochs * self.per_epoch
+        share = config.batch_size // size
+        self.rows = slice(rank * share, (rank + 1) * share)
+
+        convolutional = any(isinstance(m, (nn.Conv2d, nn.ConvTranspose2d)) for m in model.modules())
+        self.layout = torch.channels_last if convolutional else torch.contiguous_format
+        self.model = model.to(device, memory_format=self.layout).train()
+        if config.compile:
+            for part in model.children():
+                part.compile()
+        self.loss = _Step(model, losses)
+        self.averaged = self.loss
+        if size > 1:
+            ids = [device.index] if device.type == "cuda" else None
+            self.averaged = nn.parallel.DistributedDataParallel(self.loss, device_ids=ids)
+        self.optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate, fused=True)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
+        self.ema = copy.deepcopy(model).requires_grad_(False) if config.ema else None
+        self.best, self.best_loss = None, math.inf
+        self.step, self.seconds = 0, 0.0
+        self.names, self.recent = None, []  # quantities of each update since the last fetch, still on the device
+        self.saved = None  # the step of the last state written
+
+    # -- one update --------------------------------------------------------------------------------------------------
+
+    def update(self, index):
+        """One step of Adam on the pictures `index` (rows of this process)."""
+        c = self.config
+        noise = Noise(seed_of(c.seed, "noise", self.step), c.batch_size, self.rows, self.device)
+        x = data.to_unit(self.images[index]).contiguous(memory_format=self.layout)
+        labels = None if self.labels is None else self.labels[index]
+        with self.autocast():
+            terms = self.averaged(x, labels, noise)
+        means = {name: value.float().mean() for name, value in terms.items()}
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(means["loss"]).backward()
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate_at(c, self.step, self.total)
+        self.scaler.step(self.optimizer)  # Adam's fused kernel leaves out the update itself if fp16 overflowed
+        self.scaler.update()
+        if self.ema is not None:
+            keep = min(c.ema, (1 + self.step) / (10 + self.step))  # the first averages forget the random start
+            ours, theirs = list(self.ema.parameters()), list(self.model.parameters())
+            torch._foreach_lerp_(ours, [p.detach() for p in theirs], 1 - keep)
+        self.names = tuple(means)
+        self.recent.append(torch.stack([v.detach() for v in means.values()]))
+        self.step += 1
+
+    def autocast(self):
+        kind = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.precision, torch.bfloat16)
+        return torch.autocast(self.device.type, kind, enabled=self.precision != "fp32")
+
+    def order(self, epoch):
+        """The pictures of one epoch in order: (per_epoch, batch_size) indices, of which this process takes its rows."""
+        g = torch.Generator().manual_seed(seed_of(self.config.seed, "order", epoch))
+        order = torch.randperm(len(self.images), generator=g)[: self.per_epoch * self.config.batch_size]
+        return order.view(self.per_epoch, self.config.batch_size)[:, self.rows].to(self.device)
+
+    # -- the loop ----------------------------------------------------------------------------------------------------
+
+    def go(self, run, folder, stopped):
+        c = self.config
+        self.saved = self.step if folder and self.step else None
+        started = time.perf_counter() - self.seconds
+        bar = _progress(self.total, self.step, quiet=self.rank != 0)
+        try:
+            while self.step < self.total and run.complete:
+                epoch, first = divmod(self.step, self.per_epoch)
+                order = self.order(epoch)
+                for k in range(first, min(self.per_epoch, self.total - epoch * self.per_epoch)):
+                    self.update(order[k])
+                    last = self.step == self.total
+                    validate = c.validation and (k + 1 == self.per_epoch or last)
+                    # with several processes a signal is heeded only where all of them meet anyway
+                    fetch = self.step % c.log_every == 0 or last or validate or (stopped and self.size == 1)
+                    save = folder and (self.step % c.save_every == 0 or last)
+                    if fetch:
+                        row = self.fetch(folder, stopped)
+                        run.complete = not row.pop("stopped") or last
+                        if validate:
+                            row |= self.validate()
+                        self.seconds = row["seconds"] = time.perf_counter() - started
+                        run.history.append(row)
+                        if folder:
+                            folder.log(row)
+                        bar.set_postfix(loss=f"{row['loss']:.2f}", refresh=False)
+                    if folder and (save or not run.complete):
+                        self.check(folder)
+                        self.seconds = time.perf_counter() - started
+                        folder.save_state(*self.state())
+                        self.saved = self.step
+                    bar.update(1)
+                    if not run.complete:
+                        break
+        finally:
+            bar.close()
+        run.step, run.seconds = self.step, time.perf_counter() - started
+        self.finish(run, folder)
+
+    def check(self, folder):
+        """Raise Error if one of the losses since the last fetch is not finite; return them, (updates, quantities)."""
+        values = torch.stack(self.recent).cpu() if self.recent else torch.zeros(0, len(self.names))
+        bad = (~torch.isfinite(values[:, self.names.index("loss")])).nonzero()
+        if len(bad):
+            step = self.step - len(values) + int(bad[0]) + 1
+            loss = values[int(bad[0]), self.names.index("loss")].item()
+            good = "no state was saved"
+            if folder:
+                good = f"the last good state is that of step {self.saved} in {folder.path}" if self.saved else good
+            raise Error(f"the loss became {loss} at step {step}; {good}. Try a smaller learning_rate or fp32.")
+        return values
+
+    def fetch(self, folder, stopped):
+        """The mean of each quantity since the last fetch, over all processes, as a row of the log."""
+        values = self.check(folder).double()
+        means = torch.cat([values.mean(0), torch.tensor([float(bool(stopped))])])
+        if self.size > 1:
+            means = means.to(self.device)
+            torch.distributed.all_reduce(means)
+            means = means.cpu() / self.size
+        self.recent = []
+        row = {"step": self.step, "epoch": round(self.step / self.per_epoch, 4)}
+        return row | dict(zip(self.names, means[:-1].tolist(), strict=True)) | {"stopped": means[-1].item() > 0}
+
+    @torch.no_grad()
+    def validate(self):
+        """Mean of each quantity over the held-out pictures, always with the same noise; keeps the best weights."""
+        kept = self.ema if self.ema is not None else self.model
+        step = _Step(kept.eval(), self.loss.losses)
+        sums = 0
+        for i in range(0, len(self.held_out), 1000):
+            images = self.held_out[i : i + 1000]
+            labels = None if self.held_labels is None else self.held_labels[i : i + 1000]
+            noise = Noise(seed_of(self.config.seed, "validation", i), len(images), device=self.device)
+            with self.autocast():
+                terms = step(data.to_unit(images).contiguous(memory_format=self.layout), labels, noise)
+            sums = sums + torch.stack([v.double().sum() for v in terms.values()])
+        self.model.train()
+        row = dict(zip((f"validation_{n}" for n in terms), (sums / len(self.held_out)).tolist(), strict=True))
+        if self.config.keep_best and row["validation_loss"] < self.best_loss:
+            self.best_loss = row["validation_loss"]
+            self.best = {k: v.clone() for k, v in kept.state_dict().items()}
+        return row
+
+    def finish(self, run, folder):
+        """Give the run its network: the best, else the averaged, else the last weights."""
+        if self.best is not None:
+            self.model.load_state_dict(self.best)
+        elif self.ema is not None:
+            self.model.load_state_dict(self.ema.state_dict())
+        self.model.eval()
+        if folder and run.complete:
+            weights = {k: v.detach().cpu().contiguous() for k, v in self.model.state_dict().items()}
+            runs.write_atomic(folder.path / "weights.safetensors", runs.tensors_to_bytes(weights))
+            runs.write_json(folder.path / "results.json", {
+                "steps": run.step, "seconds": round(run.seconds, 2), "device": run.device, "precision": run.precision,
+                "processes": self.size, "torch": torch.__version__, **run.history[-1],
+            })
+        if not run.complete and self.rank == 0:
+            how = f"saved in {folder.path}; resume it with --resume" if folder else "kept in memory"
+            print(f"stopped at step {run.step} of {self.total}: {how}", file=sys.stderr)
+
+    # -- state -------------------------------------------------------------------------------------------------------
+
+    def state(self):
+        """All that decides how the run goes on, as (tensors, facts)."""
+        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
+        if self.ema is not None:
+            tensors |= {f"ema.{k}": v for k, v in self.ema.state_dict().items()}
+        if self.best is not None:
+            tensors |= {f"best.{k}": v for k, v in self.best.items()}
+        for i, values in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"adam.{i}.{k}": v for k, v in values.items()}
+        if self.recent:
+            tensors["recent"] = torch.stack(self.recent)
+        tensors["rng"] = torch.get_rng_state()
+        facts = {"step": self.step, "seconds": self.seconds, "names": self.names, "scaler": self.scaler.state_dict()}
+        return tensors, facts | {"best_loss": None if self.best is None else self.best_loss}
+
+    def restore(self, tensors, facts):
+        def part(prefix):
+            return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
+
+        try:
+            self.model.load_state_dict(part("model."))
+            if self.ema is not None:
+                self.ema.load_state_dict(part("ema."))
+        except RuntimeError as why:
+            raise Error(f"the saved state does not fit this network: {why}") from None
+        optimizer = self.optimizer.state_dict()
+        optimizer["state"] = {}
+        for key, value in part("adam.").items():
+            i, name = key.split(".", 1)
+            optimizer["state"].setdefault(int(i), {})[name] = value
+        self.optimizer.load_state_dict(optimizer)
+        if facts["scaler"]:
+            self.scaler.load_state_dict(facts["scaler"])
+        if facts["best_loss"] is not None:
+            self.best, self.best_loss = {k: v.to(self.device) for k, v in part("best.").items()}, facts["best_loss"]
+        self.step, self.seconds, self.names = facts["step"], facts["seconds"], tuple(facts["names"])
+        self.recent = list(tensors["recent"].to(self.device)) if "recent" in tensors else []
+        torch.set_rng_state(tensors["rng"])
+
+
+# ---------------------------------------------------------------------------------------------------- small necessities
+
+
+def _device_name(device):
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu, {torch.get_num_threads()} threads"
+
+
+def _progress(total, done, quiet):
+    """A tqdm bar; silent under CI and where nobody can see it (a notebook's reader can)."""
+    from tqdm import tqdm
+
+    seen = sys.stderr.isatty() or "ipykernel" in sys.modules
+    return tqdm(total=total, initial=done, unit="step", disable=quiet or bool(os.environ.get("CI")) or not seen)
+
+
+@contextlib.contextmanager
+def _stop_signals():
+    """Yield a list that is no longer empty once Ctrl-C (or a terminate signal) has come.
+
+    A step is then finished and the state saved. The second Ctrl-C interrupts at once, as usual. Signals can only be
+    caught in the main thread; elsewhere the list stays empty.
+    """
+    stopped = []
+    if threading.current_thread() is not threading.main_thread():
+        yield stopped
+        return
+
+    def note(number, frame):
+        stopped.append(number)
+        for s, handler in before.items():
+            signal.signal(s, handler)
+
+    before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
+    for s in before:
+        signal.signal(s, note)
+    try:
+        yield stopped
+    finally:
+        for s, handler in before.items():
+            signal.signal(s, handler)

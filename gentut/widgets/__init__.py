@@ -1,0 +1,20 @@
+"""Widgets that are alive in JupyterLab, in Colab and, with no kernel, on the published page.
+
+`LatentGrid` and `MoonMorph` belong to the VAE chapter; `pack` turns a network into what `nn.js` runs.
+"""
+
+import importlib
+
+_HOMES = {"LatentGrid": "vae", "MoonMorph": "vae", "pack": "base"}
+
+__all__ = list(_HOMES)
+
+
+def __getattr__(name):
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted(__all__)
