@@ -24,7 +24,10 @@ def names():
 
 def card(name):
     """The card of a published network, or of a weights file (its .json neighbour), as a dict."""
-    return runs.read_json(_files(name)[1])
+    weights, about = _files(name)
+    if not about.exists():
+        raise Error(f"{weights} has no card: {about.name} should lie beside it")
+    return runs.read_json(about)
 
 
 def load(name, device=None):
@@ -36,13 +39,13 @@ def load(name, device=None):
     from gentut import training
 
     device = training.choose_device(device)
-    weights, about = _files(name)
-    facts = runs.read_json(about)
+    weights, _ = _files(name)
     try:
         raw = weights.read_bytes()
     except OSError as why:
         raise Error(f"could not read {weights}: {why.strerror or why}") from None
     tensors = read_weights(raw, weights)
+    facts = card(name)
     if runs.sha256(raw) != facts.get("sha256"):
         raise Error(f"{weights} has the SHA-256 {runs.sha256(raw)}, but its card says {facts.get('sha256')}")
     model = build(facts)
@@ -53,16 +56,20 @@ def load(name, device=None):
 def build(facts):
     """The untrained network that a card describes."""
     chapter = importlib.import_module(f"gentut.{choose('family', facts.get('family'), FAMILIES)}")
+    if not isinstance(facts.get("config"), dict):
+        raise Error("the card has no configuration, so it does not say which network this is")
     return chapter.build(chapter.Config().replace(**facts["config"]))
 
 
 def read_weights(raw, path="the file"):
     """Bytes of a safetensors file → dict of tensors. Raises Error for a pickle, a torn file or anything else."""
-    if raw[:2] == b"PK" or raw[:1] == b"\x80":
-        raise Error(f"{path} is a pickle (torch.save). Loading one can run any code, so gentut reads only safetensors")
     try:
         return tensors_from_bytes(raw)
-    except (SafetensorError, ValueError, RuntimeError, UnicodeDecodeError) as why:
+    except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as why:
+        # asked only now: a good file's first byte is part of its header's length and may be anything
+        if raw[:2] == b"PK" or raw[:1] == b"\x80":
+            what = f"{path} is a pickle (torch.save). Loading one can run any code, so gentut reads only safetensors"
+            raise Error(what) from None
         raise Error(f"{path} is no whole safetensors file: {why}") from None
 
 
@@ -150,13 +157,11 @@ def half_(model):
 def _files(name):
     """(weights, card) of a published name or of a path."""
     path = Path(name)
-    if path.suffix == ".safetensors" or len(path.parts) > 1:
-        weights = path if path.suffix == ".safetensors" else path.with_suffix(".safetensors")
-        about = weights.with_suffix(".json")
-        if not weights.exists():
-            raise Error(f"there is no weights file {weights}")
-        if not about.exists():
-            raise Error(f"{weights} has no card: {about.name} should lie beside it")
-        return weights, about
+    if path.suffix == ".safetensors" or len(path.parts) > 1 or path.is_file():
+        if not path.is_file() and path.suffix != ".safetensors":
+            path = path.with_name(path.name + ".safetensors")
+        if not path.is_file():
+            raise Error(f"there is no weights file {path}")
+        return path, path.with_suffix(".json")
     choose("published network", str(name), names())
     return FOLDER / f"{name}.safetensors", FOLDER / f"{name}.json"

@@ -30,7 +30,7 @@ def train(
     run = module.train(config, out=out or Path("runs") / chapter, resume=resume, device=device)
     if run.folder is None:
         return  # another process than the first: it has nothing to say
-    for name, value in run.history[-1].items():
+    for name, value in (run.history[-1] if run.history else {}).items():  # one stopped early has no row yet
         typer.echo(f"{name:>25} {_short(value)}")
     if not run.complete:
         raise typer.Exit(130)

@@ -5,10 +5,12 @@ and `fashion-mnist` are the original IDX files, looked for in `$GENTUT_DATA_DIR`
 Whatever the source, the decompressed bytes must have the SHA-256 written here; anything else is refused.
 """
 
+import contextlib
 import functools
 import gzip
 import hashlib
 import os
+import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,6 +57,7 @@ SOURCES = {
     ),
 }
 MINI = Path(__file__).parent / "embedded" / "mnist-mini.npz"
+MINI_SHA256 = "b1847cdde9392fc66a24fa8dec895897184e5a84529bb6500305a51df64959fe"  # digest() of its four arrays
 NAMES = ("mnist-mini", *SOURCES)
 
 
@@ -79,12 +82,18 @@ def load(name="mnist-mini"):
     """
     choose("data set", name, NAMES)
     if name == "mnist-mini":
-        with np.load(MINI) as arrays:
-            parts = [arrays[key] for key in ("train_images", "train_labels", "test_images", "test_labels")]
+        try:
+            with np.load(MINI) as arrays:
+                parts = [arrays[key] for key in ("train_images", "train_labels", "test_images", "test_labels")]
+        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as why:
+            raise Error(f"{MINI} is damaged ({why}); install gentut again") from None
     else:
         parts = [read_idx(_file(name, file)) for file in FILES]
     tensors = [torch.from_numpy(p if p.ndim == 3 else p.astype(np.int64)) for p in parts]
-    return Dataset(name, *tensors, digest(*tensors))
+    found = digest(*tensors)
+    if name == "mnist-mini" and found != MINI_SHA256:
+        raise Error(f"{MINI} is damaged: its arrays have the SHA-256 {found}, not {MINI_SHA256}; install gentut again")
+    return Dataset(name, *tensors, found)
 
 
 def digest(*tensors):
@@ -135,18 +144,18 @@ def moon(phase, size=28):
     """Draw moons by their phase: 0 is a half moon, 1 a full moon, in between a gibbous one.
 
     phase: float (batch,) in [0, 1]. Returns float32 (batch, 1, size, size) in [0, 1]. The disc has radius 0.36 of the
-    picture's width; its dark limb is the half ellipse of half-width `phase` radii. Edges are one pixel soft.
+    picture's width; its dark limb is the half ellipse of half-width `phase` radii. A pixel is as bright as the part of
+    it that is lit: exactly across, on eight lines down.
     """
     phase = torch.as_tensor(phase, dtype=torch.float32).reshape(-1, 1, 1)
     if phase.numel() and not (phase.min() >= 0 and phase.max() <= 1):
         raise Error(f"a moon's phase must lie in [0, 1], got {phase.min().item():.4g} to {phase.max().item():.4g}")
-    radius = 0.36 * size
-    at = torch.arange(size, dtype=torch.float32) - (size - 1) / 2
-    y, x = at[:, None], at[None, :]
-    limb = (radius**2 - y**2).clamp(min=0).sqrt()  # half-width of the disc on this row, (size, 1)
-    disc = (radius - (x**2 + y**2).sqrt() + 0.5).clamp(0, 1)
-    lit = (x + phase * limb + 0.5).clamp(0, 1)  # right of the terminator, which is at x = -phase · limb
-    return (disc * lit).unsqueeze(1)
+    radius, lines = 0.36 * size, 8
+    x = torch.arange(size, dtype=torch.float32)[None, :] - size / 2  # left edges of the pixels, (1, size)
+    y = (torch.arange(size * lines, dtype=torch.float32)[:, None] + 0.5) / lines - size / 2  # (size · lines, 1)
+    half = (radius**2 - y**2).clamp(min=0).sqrt()  # half the width of the disc at this height
+    lit = (torch.minimum(x + 1, half) - torch.maximum(x, -phase * half)).clamp(min=0)  # (batch, size · lines, size)
+    return lit.view(-1, size, lines, size).mean(2).unsqueeze(1)
 
 
 # --------------------------------------------------------------------------------------------------------- IDX files
@@ -181,10 +190,13 @@ def _file(name, file):
             if path.is_file():
                 try:
                     return _verified(name, file, path.read_bytes())
+                except OSError as why:
+                    raise Error(f"could not read {path}: {why.strerror or why}") from None
                 except Error as why:
-                    if folder == cache_folder() / name:
-                        path.unlink()  # a spoilt cache heals itself at the next call
-                        raise Error(f"{path} was refused and removed from the cache: {why}. Try again.") from None
+                    if folder == folders[-1]:
+                        with contextlib.suppress(OSError):
+                            path.unlink()  # a spoilt cache heals itself at the next call
+                            raise Error(f"{path} was refused and removed from the cache: {why}. Try again.") from None
                     raise Error(f"{path} was refused: {why}") from None
     return _download(name, file)
 
@@ -216,7 +228,7 @@ def _download(name, file):
         reasons = []
         folder = cache_folder() / name
         for mirror in SOURCES[name].mirrors:
-            part = folder / f"{file}.gz.part"
+            part = folder / f"{file}.gz.{os.getpid()}.part"  # another process may be fetching the same file
             try:
                 folder.mkdir(parents=True, exist_ok=True)
                 fetch = pooch.HTTPDownloader(progressbar=False, timeout=30)
@@ -228,7 +240,8 @@ def _download(name, file):
             except Exception as why:  # every kind of failure of one mirror is a reason to try the next
                 reasons.append(f"{mirror}{file}.gz: {why}")
             finally:
-                part.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):
+                    part.unlink(missing_ok=True)
     raise Error(
         f"could not get {file} of {name}:\n  " + "\n  ".join(reasons) + f"\nPut {file}.gz into {cache_folder() / name} "
         f"or into a folder {name}/ of $GENTUT_DATA_DIR, or use 'mnist-mini', which works offline."

@@ -24,6 +24,7 @@ from safetensors.torch import save as tensors_to_bytes
 from gentut import Error
 
 STATE, PREVIOUS = "state.safetensors", "state-previous.safetensors"
+FRESH = "state-new.safetensors"  # a whole new state, in the moment before it takes its name; a crash may leave it
 
 
 def write_atomic(path, content):
@@ -52,13 +53,16 @@ def write_json(path, value):
 
 
 def read_json(path):
-    """Read JSON. Raises Error if the file is absent or damaged."""
+    """Read a JSON object as a dict. Raises Error if the file is absent or damaged."""
     try:
-        return json.loads(Path(path).read_text())
+        value = json.loads(Path(path).read_text())
     except OSError as why:
         raise Error(f"could not read {path}: {why.strerror or why}") from None
     except ValueError as why:
         raise Error(f"{path} is damaged: {why}") from None
+    if not isinstance(value, dict):
+        raise Error(f"{path} is damaged: it holds no names and values")
+    return value
 
 
 def _sync_folder(folder):
@@ -120,7 +124,7 @@ class Folder:
             if not old.exists():
                 raise Error(f"nothing to resume: {self.path} holds no run")
             self._same(config, read_json(old))
-            if not (self.path / STATE).exists() and not (self.path / PREVIOUS).exists():
+            if not any((self.path / name).exists() for name in (FRESH, STATE, PREVIOUS)):
                 raise Error(f"nothing to resume: the run in {self.path} saved no state; remove it and start anew")
         elif there:
             if old.exists():
@@ -143,19 +147,24 @@ class Folder:
     def save_state(self, tensors, facts):
         """Replace the state; the one before stays beside it, whole, at every moment."""
         content = pack_state(tensors, facts)
-        state, fresh = self.path / STATE, self.path / "state-new.safetensors"
+        state, fresh = self.path / STATE, self.path / FRESH
         write_atomic(fresh, content)
-        if state.exists():
-            os.replace(state, self.path / PREVIOUS)
-        os.replace(fresh, state)
-        _sync_folder(self.path)
+        try:
+            if state.exists():
+                os.replace(state, self.path / PREVIOUS)
+            os.replace(fresh, state)
+            _sync_folder(self.path)
+        except OSError as why:
+            raise Error(f"could not write {state}: {why.strerror or why}. The states before are untouched.") from None
 
     def load_state(self):
         """The newest whole state: (tensors, facts). Raises Error if there is none, with what is wrong with each."""
         reasons = []
-        for name in (STATE, PREVIOUS):
+        for name in (FRESH, STATE, PREVIOUS):  # the newest first
             try:
                 return unpack_state((self.path / name).read_bytes())
+            except FileNotFoundError:
+                continue
             except OSError as why:
                 reasons.append(f"{name}: {why.strerror or why}")
             except Error as why:
@@ -173,12 +182,12 @@ class Folder:
     def rewind_log(self, step):
         """Drop the rows after `step` (and a torn last line): they will be written again. Returns the rows kept."""
         path, rows = self.path / "log.jsonl", []
-        for line in path.read_text().splitlines() if path.exists() else []:
+        for line in path.read_bytes().splitlines() if path.exists() else []:
             try:
                 row = json.loads(line)
             except ValueError:
                 continue
-            if row["step"] <= step:
+            if isinstance(row, dict) and isinstance(row.get("step"), int) and row["step"] <= step:
                 rows.append(row)
         write_atomic(path, "".join(json.dumps(row) + "\n" for row in rows).encode())
         return rows

@@ -1,6 +1,7 @@
 """Hyper-parameters as frozen dataclasses: checked when made, read from `key=value` text, written as JSON."""
 
 import dataclasses
+import math
 
 from gentut import Error, choose
 
@@ -51,7 +52,9 @@ def _parse(kind, text, key):
 def _as(kind, value, key):
     """The value as its field's kind, or Error. An int is welcome where a float is wanted, a list where a tuple is."""
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        value = float(value)
+    if kind is float and isinstance(value, float) and not math.isfinite(value):
+        raise Error(f"{key} takes a finite number, got {value!r}")
     if kind is tuple and isinstance(value, (list, tuple)):
         if all(isinstance(v, int) and not isinstance(v, bool) and v > 0 for v in value):
             return tuple(value)

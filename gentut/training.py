@@ -196,9 +196,8 @@ def fit(model, config, losses, images, labels=None, *, out=None, resume=False, d
     """
     device = choose_device(device)
     precision = choose_precision(config.precision, device)
+    held = _check_images(images, labels, config)
     identity = data.digest(images) if labels is None else data.digest(images, labels)
-    if config.validation >= len(images):
-        raise Error(f"validation={config.validation} leaves nothing to train on: there are {len(images)} pictures")
     with processes(device) as (rank, size), _stop_signals() as stopped:
         if config.batch_size % size:
             raise Error(f"batch_size={config.batch_size} cannot be shared equally by {size} processes")
@@ -206,30 +205,42 @@ def fit(model, config, losses, images, labels=None, *, out=None, resume=False, d
         if out is not None and (rank == 0 or resume):
             folder = runs.Folder(out, {**config.to_dict(), "data_sha256": identity}, resume)
             state = folder.load_state() if resume else None
-        loop = _Loop(model, config, losses, images, labels, device, precision, rank, size)
+        loop = _Loop(model, config, losses, images, labels, held, device, precision, rank, size)
         run = Run(model, config, device=_device_name(device), precision=precision, data_sha256=identity)
+        if rank != 0:
+            folder = None  # only the first process writes
         run.folder = folder.path if folder else None
         if state:
             loop.restore(*state)
-            run.history = folder.rewind_log(loop.step) if rank == 0 else []
-        if rank != 0:
-            folder = None  # only the first process writes
+            run.history = folder.rewind_log(loop.step) if folder else []
         loop.go(run, folder, stopped)
     return run
+
+
+def _check_images(images, labels, config):
+    """Raise Error for pictures that cannot be trained on; return how many are trained on. Nothing is written before."""
+    if not torch.is_tensor(images) or images.dtype != torch.uint8 or images.ndim != 3:
+        what = f"{images.dtype} {tuple(images.shape)}" if torch.is_tensor(images) else type(images).__name__
+        raise Error(f"expected a tensor of uint8 pictures of shape (n, height, width), got {what}")
+    if labels is not None and len(labels) != len(images):
+        raise Error(f"there are {len(images)} pictures but {len(labels)} labels")
+    held = len(images) - config.validation
+    if held < 1:
+        raise Error(f"validation={config.validation} leaves nothing to train on: there are {len(images)} pictures")
+    if config.batch_size > held:
+        raise Error(f"batch_size={config.batch_size} is more than the {held} training pictures")
+    return held
 
 
 class _Loop:
     """What a run needs in memory, and the loop over it."""
 
-    def __init__(self, model, config, losses, images, labels, device, precision, rank, size):
+    def __init__(self, model, config, losses, images, labels, held, device, precision, rank, size):
         self.config, self.device, self.precision, self.rank, self.size = config, device, precision, rank, size
-        held = len(images) - config.validation
         self.images, self.held_out = images[:held].to(device), images[held:].to(device)
         self.labels = self.held_labels = None
         if labels is not None:
             self.labels, self.held_labels = labels[:held].to(device), labels[held:].to(device)
-        if config.batch_size > held:
-            raise Error(f"batch_size={config.batch_size} is more than the {held} training pictures")
         self.per_epoch = held // config.batch_size  # an epoch's last, smaller batch is left out; it differs each time
         self.total = config.steps or config.epochs * self.per_epoch
         share = config.batch_size // size
@@ -304,8 +315,7 @@ class _Loop:
                     self.update(order[k])
                     last = self.step == self.total
                     validate = c.validation and (k + 1 == self.per_epoch or last)
-                    # with several processes a signal is heeded only where all of them meet anyway
-                    fetch = self.step % c.log_every == 0 or last or validate or (stopped and self.size == 1)
+                    fetch = self.step % c.log_every == 0 or last or validate
                     save = folder and (self.step % c.save_every == 0 or last)
                     if fetch:
                         row = self.fetch(folder, stopped)
@@ -317,8 +327,12 @@ class _Loop:
                         if folder:
                             folder.log(row)
                         bar.set_postfix(loss=f"{row['loss']:.2f}", refresh=False)
-                    if folder and (save or not run.complete):
+                    elif stopped and self.size == 1:  # several processes heed a signal only where all of them meet
+                        run.complete = False  # and no row: the log goes on as if there had been no stop
+                    if save or last or not run.complete:
                         self.check(folder)
+                        self.check_weights(folder)
+                    if folder and (save or not run.complete):
                         self.seconds = time.perf_counter() - started
                         folder.save_state(*self.state())
                         self.saved = self.step
@@ -337,11 +351,20 @@ class _Loop:
         if len(bad):
             step = self.step - len(values) + int(bad[0]) + 1
             loss = values[int(bad[0]), self.names.index("loss")].item()
-            good = "no state was saved"
-            if folder:
-                good = f"the last good state is that of step {self.saved} in {folder.path}" if self.saved else good
-            raise Error(f"the loss became {loss} at step {step}; {good}. Try a smaller learning_rate or fp32.")
+            raise self.diverged(f"the loss became {loss} at step {step}", folder)
         return values
+
+    def check_weights(self, folder):
+        """Raise Error if a weight is not finite. A step's loss is computed before its update: it tells too late."""
+        if not torch.stack([v.isfinite().all() for v in self.model.state_dict().values()]).all():
+            raise self.diverged(f"a weight was no longer finite after step {self.step}", folder)
+
+    def diverged(self, what, folder):
+        """The Error that ends a run whose numbers have left the finite ones."""
+        good = "no state was saved"
+        if folder and self.saved:
+            good = f"the last good state is that of step {self.saved} in {folder.path}"
+        return Error(f"{what}; {good}. Try a smaller learning_rate or fp32.")
 
     def fetch(self, folder, stopped):
         """The mean of each quantity since the last fetch, over all processes, as a row of the log."""
@@ -387,7 +410,7 @@ class _Loop:
             runs.write_atomic(folder.path / "weights.safetensors", runs.tensors_to_bytes(weights))
             runs.write_json(folder.path / "results.json", {
                 "steps": run.step, "seconds": round(run.seconds, 2), "device": run.device, "precision": run.precision,
-                "processes": self.size, "torch": torch.__version__, **run.history[-1],
+                "processes": self.size, "torch": torch.__version__, **(run.history[-1] if run.history else {}),
             })
         if not run.complete and self.rank == 0:
             how = f"saved in {folder.path}; resume it with --resume" if folder else "kept in memory"

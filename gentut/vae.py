@@ -34,6 +34,7 @@ class Config(training.Config):
     beta: float = 1.0  # weight of the KL term; 1 is the ELBO, 0 forgets the prior
     noise: bool = True  # False: the code is mu itself
     binary: bool = False  # draw every picture black or white anew at each step, P(white) = grey
+    binarise_input: bool = False  # show the encoder such a draw of a grey picture: it then overfits less
     kl: str = "sum"  # "mean" plants a classic bug: the KL averaged over batch and latents while the rest is summed
     relu_after_encoder: bool = False  # True plants another: mu and log_var cannot be negative
 
@@ -59,11 +60,15 @@ SCALES = {
 
 
 # The settings behind every published network: `gentut reproduce NAME` runs them again.
+# They train on all 60,000 pictures; nothing is selected, so nothing is held out but in the notes' own recipe.
+_LONG = Config(activation="silu", learning_rate=2e-3, warmup=500, decay="cosine", ema=0.999, binarise_input=True)
+_PAGE = {"encoder": (192, 192, 128), "decoder": (64, 128, 256, 224)}
+_BIG = {"latent": 20, "encoder": (512, 512), "decoder": (512, 512)}
 PUBLISHED = {
-    "vae-2d": Config(),
-    "vae-20d": Config(),
-    "vae-20d-binary": Config(),
-    "ae-2d": Config(),
+    "vae-2d": _LONG.replace(**_PAGE, epochs=200),
+    "vae-20d": _LONG.replace(**_BIG, epochs=100),
+    "vae-20d-binary": _LONG.replace(**_BIG, epochs=100, binary=True, binarise_input=False),
+    "ae-2d": _LONG.replace(**_PAGE, epochs=100, noise=False, beta=0.0),
     "vae-notes-20": Config(epochs=20, validation=5000, keep_best=True),
     "vae-notes-100": Config(epochs=100, validation=5000, keep_best=True),
 }
@@ -139,6 +144,8 @@ def elbo_terms(model, x, eps=None, generator=None):
     mu, log_var = model.encode(data.check_pictures(x))
     if eps is None:
         eps = _normal(mu.shape, generator, mu.device)
+    elif eps.shape != mu.shape:  # which broadcasting would hide
+        raise Error(f"eps must have the shape {tuple(mu.shape)} of mu, got {tuple(eps.shape)}")
     logits = model.decode(reparameterise(mu, log_var, eps))
     return reconstruction_nats(logits, x), kl_to_standard_normal(mu, log_var).sum(1)
 
@@ -146,11 +153,10 @@ def elbo_terms(model, x, eps=None, generator=None):
 def losses(model, x, labels, noise):
     """What training makes smaller, and its parts, (batch,) each. `noise` is a training.Noise."""
     c = model.config
-    if c.binary:
-        x = (noise.uniform(1, *x.shape[2:]) < x).float()
-    mu, log_var = model.encode(x)
+    seen = (noise.uniform(*x.shape[1:]) < x).float() if c.binary or c.binarise_input else x
+    mu, log_var = model.encode(seen)
     z = reparameterise(mu, log_var, noise.normal(c.latent)) if c.noise else mu
-    reconstruction = reconstruction_nats(model.decode(z), x)
+    reconstruction = reconstruction_nats(model.decode(z), seen if c.binary else x)
     kl = kl_to_standard_normal(mu, log_var)
     weighted = kl.sum(1) if c.kl == "sum" else kl.mean() / len(x)  # the bug: 1 / (batch · latent) of what it should be
     return {"loss": reconstruction + c.beta * weighted, "reconstruction": reconstruction, "kl": kl.sum(1)}
@@ -160,6 +166,9 @@ def train(config, *, images=None, out=None, resume=False, device=None):
     """Train on the data set of the configuration, or on `images` (uint8 (n, 28, 28)); see training.fit."""
     if images is None:
         images = data.load(config.data).train_images
+    elif not torch.is_tensor(images) or images.shape[1:] != (28, 28):
+        what = tuple(images.shape) if torch.is_tensor(images) else type(images).__name__
+        raise Error(f"expected a tensor of uint8 pictures of shape (n, 28, 28), got {what}")
     return training.fit(build(config), config, losses, images, out=out, resume=resume, device=device)
 
 
@@ -260,6 +269,8 @@ def latent_grid(model, n=20):
     Codes stand at norm.ppf(linspace(0.05, 0.95, n)) on both axes (-1.645 to 1.645), so that equal numbers of prior
     samples fall between neighbours. The top row has the largest z2, the left column the smallest z1.
     """
+    if n < 1:
+        raise Error(f"n must be at least 1, got {n}")
     if model.latent != 2:
         raise Error(f"a grid needs a model with 2 latents, this one has {model.latent}")
     device = next(model.parameters()).device

@@ -8,7 +8,6 @@ export const NOTES = normPpf(1 - TAIL);   // ... which ends at ±1.645
 const TOGETHER = 8;                       // tiles decoded in one call
 const BUDGET = 7;                         // ms of a frame that the tiles may take while something else moves
 const NEAREST = 15;
-const SEEDED = gaussian(1);
 
 // Tile centres along one axis: the notes' grid stretched so that it ends at ±extent. At extent = 1.645 it is theirs.
 export function positions(n, extent) {
@@ -55,6 +54,7 @@ function render({ model, el: host }) {
   let alone = null;                       // the class under the pointer in the legend
   let held = false;                       // a click holds z until the next
   let colours = {};
+  const noise = gaussian(1);
 
   // ---- the page ----------------------------------------------------------------------------------------------------
   const canvas = (name, label, extra = {}) => el("canvas", { class: `gt-${name}`, role: "img", "aria-label": label, ...extra });
@@ -86,14 +86,16 @@ function render({ model, el: host }) {
   const count = slider({ label: "Tiles a side", min: 5, max: 20, step: 1, value: model.get("n"), oninput: n => save({ n }) });
   // Steps count from the notes' value, so that the slider can come back to it exactly.
   const lowest = NOTES - 0.05 * Math.floor((NOTES - 0.3) / 0.05), steps = Math.floor((reach - lowest) / 0.05);
-  const wide = slider({ label: "Reach", min: lowest, max: lowest + 0.05 * steps, step: 0.05, value: model.get("extent"), show: v => `±${v.toFixed(2)}`,
+  const wide = slider({ label: "Extent", min: lowest, max: lowest + 0.05 * steps, step: 0.05, value: model.get("extent"), show: v => `±${v.toFixed(3)}`,
     oninput: extent => save({ extent: Math.abs(extent - NOTES) < 1e-6 ? NOTES : extent }) });
   const thumbs = el("div", { class: "gt-thumbs", role: "group", "aria-label": "Take a test digit" });
-  const panel = (name, title, ...children) => el("div", { class: `gt-panel gt-in-${name}` }, el("p", { class: "gt-title" }, title), ...children);
+  const hints = { map: "move over it, click to hold z", tiles: "click one" };
+  const panel = (name, title, ...children) => el("div", { class: `gt-panel gt-in-${name}` },
+    el("p", { class: "gt-title" }, title, hints[name] ? el("span", { class: "gt-hint" }, hints[name]) : null), ...children);
   const square = (...children) => el("div", { class: "gt-square" }, ...children);
   const clearButton = button("Clear", () => clear());
   const toMean = button("z = μ", () => move(posterior.mu), { title: "Move z to the posterior's mean", disabled: true });
-  const toSample = button("z = μ + σε", () => move(posterior.mu.map((m, i) => m + posterior.sigma[i] * SEEDED())),
+  const toSample = button("z = μ + σε", () => move(posterior.mu.map((m, i) => m + posterior.sigma[i] * noise())),
     { title: "Move z to a sample of the posterior", disabled: true });
 
   const root = el("div", { class: "gentut-widget gentut-latent-grid", role: "group", "aria-label": "A latent space to explore" },
@@ -259,7 +261,7 @@ function render({ model, el: host }) {
       stamp = Float32Array.from(examples.subarray(784 * i, 784 * i + 784), v => v / 255);
       redraw = true;
       keep();
-    }, { class: "gt-thumb", "aria-label": `Test digit ${name}` });
+    }, { class: "gt-button gt-thumb", "aria-label": `Test digit ${name}` });
     thumb.append(small);
     thumb.paint = () => small.getContext("2d").putImageData(picture(Float32Array.from(examples.subarray(784 * own[0], 784 * own[0] + 784), v => v / 255), 0, colours.ink), 0, 0);
     thumbs.append(thumb);
@@ -360,11 +362,16 @@ function render({ model, el: host }) {
       g.fillStyle = css(colours.ink); g.fillText(classes[k], x, y);
     });
     g.fillStyle = css(colours.muted);
+    g.strokeStyle = css(colours.paper);
     g.font = "12px system-ui, sans-serif";
     g.textAlign = "right"; g.fillText("z₁", side - 6, middle - 10);
     g.textAlign = "left"; g.fillText("z₂", middle + 6, 10);
     g.textAlign = "center";
-    for (let r = 1; r <= 3; r++) if (r < reach) g.fillText(`${r}σ`, middle + (r / reach) * middle * Math.SQRT1_2 + 8, middle + (r / reach) * middle * Math.SQRT1_2 + 8);
+    g.lineWidth = 3;
+    for (let r = 1; r <= 3; r++) {
+      const x = middle + (r / reach) * middle * Math.SQRT1_2;
+      g.strokeText(`${r}σ`, x, x); g.fillText(`${r}σ`, x, x);
+    }
   }
   function paintMap(z) {
     const side = map.clientWidth, g = map.getContext("2d"), p = v => toMap(v, side);

@@ -110,7 +110,7 @@ class MoonMorph(anywidget.AnyWidget):
     seed = traitlets.Int(0).tag(sync=True)
 
     @classmethod
-    def from_models(cls, *, many, two, precision="float16"):
+    def from_models(cls, *, many, two, precision="int8"):
         """Make the widget from two pairs (autoencoder, VAE) of networks with one latent, trained on moons.
 
         many: the pair that saw many phases in training. two: the pair that saw only the full and the half moon.

@@ -1,0 +1,36 @@
+"""Make site/images/vae-page.png, the README's picture: the VAE chapter as built by `make book`, its widget in use."""
+
+import shutil
+from pathlib import Path
+
+from playwright.sync_api import sync_playwright
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "_build" / "cpu" / "_build" / "html" / "book" / "vae.html"
+PICTURE = ROOT / "site" / "images" / "vae-page.png"
+
+
+def main():
+    """Open the page from its file, point at the latent space, and take the picture."""
+    if not PAGE.is_file():
+        raise SystemExit(f"{PAGE.relative_to(ROOT)} is missing: run `make book`")
+    executable = shutil.which("chromium") or shutil.which("google-chrome")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page(viewport={"width": 1200, "height": 800})
+        page.goto(PAGE.as_uri())
+        widget = page.locator(".gentut-latent-grid[data-ready='1']").first
+        widget.wait_for()
+        page.evaluate("() => window.MathJax?.startup?.promise")
+        widget.evaluate("element => element.scrollIntoView({ block: 'center', behavior: 'instant' })")
+        pad = widget.locator("canvas").first.bounding_box()
+        page.mouse.move(pad["x"] + 0.62 * pad["width"], pad["y"] + 0.4 * pad["height"], steps=5)
+        page.wait_for_timeout(300)
+        PICTURE.parent.mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=PICTURE)
+        browser.close()
+    print(f"{PICTURE.relative_to(ROOT)}: {PICTURE.stat().st_size:,} bytes")
+
+
+if __name__ == "__main__":
+    main()

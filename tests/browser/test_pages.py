@@ -1,0 +1,125 @@
+"""Every page of the built site: self-contained, whole, readable in the dark and on a phone, also from a file."""
+
+import gzip
+import re
+
+PAYLOAD = 1_500_000  # bytes of a page's own, gzipped
+SHARED = "_static/"  # the same file for every page, cached by the browser
+
+# Resolves when MathJax has drawn all formulas (a page without formulas does not load it) and each widget is up.
+SETTLED = """async () => {
+  await window.MathJax?.startup?.promise;
+  const views = document.querySelectorAll('script[type="application/vnd.jupyter.widget-view+json"]').length;
+  const settled = () => document.querySelectorAll(".gentut-widget-area > *, .gentut-widget-note").length >= views;
+  for (let tries = 0; tries < 200 && !settled(); tries++) await new Promise((go) => setTimeout(go, 50));
+  return settled();
+}"""
+
+
+def visit(page, url):
+    """Open a page and wait until its formulas and widgets are there."""
+    page.goto(url, wait_until="load")
+    page.wait_for_load_state("networkidle")
+    assert page.evaluate(SETTLED), "a widget never came up"
+
+
+def luminance(colour):
+    """Relative luminance (WCAG 2) of a CSS colour such as "rgb(18, 18, 18)"."""
+    channels = [int(number) / 255 for number in re.findall(r"\d+", colour)[:3]]
+    linear = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(page, selector):
+    """Contrast of an element's text with the page behind it, from 1 to 21."""
+    text = page.locator(selector).first.evaluate("element => getComputedStyle(element).color")
+    ground = page.evaluate("() => getComputedStyle(document.body).backgroundColor")
+    darker, lighter = sorted([luminance(text), luminance(ground)])
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+def test_page_needs_no_other_host_and_draws_every_formula(page, site, path):
+    # `page` itself asserts at its end: nothing asked of another host, no HTTP error, no console error.
+    visit(page, f"{site.url}/{path}")
+    assert page.locator("mjx-merror, [data-mjx-error]").count() == 0
+    written = page.locator(".math").count()
+    assert page.locator("mjx-container").count() >= written, f"{written} formulas written"
+    assert page.locator(".gentut-widget-note").count() == 0, "a widget of this page is dead"
+    assert luminance(page.evaluate("() => getComputedStyle(document.body).backgroundColor")) > 0.9
+    assert contrast(page, "main") >= 7
+    assert page.locator("html").get_attribute("lang") == "en"
+    assert page.locator("img:not([alt])").count() == 0, "a picture without alternative text"
+
+
+def test_page_is_light_to_load(page, site, path):
+    visit(page, f"{site.url}/{path}")
+    compressed = {
+        url: len(gzip.compress(file.read_bytes(), 6))
+        for url in page.watch.received
+        if (file := site.file_of(url)) and file.is_file() and SHARED not in url
+    }
+    assert site.file_of(page.url) in map(site.file_of, compressed)
+    assert sum(compressed.values()) <= PAYLOAD, compressed
+
+
+def test_page_holds_no_address_that_a_browser_would_load_from_elsewhere(site, path):
+    # The browser only loads what it meets; a lazy or conditional script would wait for the reader's click.
+    html = (site.folder / path).read_text(encoding="utf-8")
+    loading = r"<(?:script|img|iframe|source|video|audio)\b[^>]*?\ssrc=[\"'](?:https?:)?//[^\"']+"
+    kinds = "stylesheet|preload|preconnect|icon"
+    styles = rf"<link\b(?=[^>]*\brel=[\"']?(?:{kinds}))[^>]*?\shref=[\"'](?:https?:)?//[^\"']+"
+    assert re.findall(loading, html) + re.findall(styles, html) == []
+    assert not re.search(r"unpkg\.com|jsdelivr\.net|cdnjs\.|fonts\.googleapis", html)
+
+
+def test_page_works_from_a_file(page, site, path):
+    visit(page, (site.folder / path).as_uri())
+    assert page.locator("mjx-merror, [data-mjx-error]").count() == 0
+    assert page.locator(".gentut-widget-note").count() == 0
+
+
+def test_page_fits_a_phone(phone, site, path):
+    visit(phone, f"{site.url}/{path}")
+    width, window = phone.evaluate("() => [document.documentElement.scrollWidth, window.innerWidth]")
+    # A phone's browser widens its window to content that is too wide.
+    assert (width, window) == (390, 390), "the page can be pushed sideways"
+
+
+def test_page_is_readable_for_a_reader_whose_system_is_dark(dark, site, path):
+    visit(dark, f"{site.url}/{path}")
+    assert luminance(dark.evaluate("() => getComputedStyle(document.body).backgroundColor")) < 0.05
+    assert contrast(dark, "main") >= 7
+    assert contrast(dark, "main h1") >= 7
+
+
+def test_links_within_the_book_lead_somewhere(site, path):
+    html = (site.folder / path).read_text(encoding="utf-8")
+    html = re.sub(r"<script\b.*?</script>", "", html, flags=re.DOTALL)
+    dead = []
+    for link in re.findall(r"<a\b[^>]*?\shref=[\"']([^\"']+)", html):
+        if re.match(r"[a-z]+:|//", link):
+            continue
+        file, _, anchor = link.partition("#")
+        target = (site.folder / path).parent / file.split("?")[0] if file else site.folder / path
+        whole = not anchor or target.suffix != ".html"
+        if not target.is_file() or not (whole or f'id="{anchor}"' in target.read_text(encoding="utf-8")):
+            dead.append(link)
+    assert dead == []
+
+
+def test_the_entry_leads_to_the_introduction(page, site):
+    page.goto(f"{site.url}/index.html")
+    page.wait_for_url("**/book/intro.html")
+    page.wait_for_load_state("networkidle")
+    assert page.locator("article h1").count() == 1
+
+
+def test_search_finds_the_chapter(page, site):
+    page.goto(f"{site.url}/search.html?q=reparameterisation")
+    page.locator("#search-results a", has_text=re.compile("autoencoder|VAE", re.IGNORECASE)).first.wait_for()
+
+
+def test_the_page_bar_offers_colab_with_this_repository(page, site):
+    visit(page, f"{site.url}/book/vae.html")
+    link = page.locator('a[href^="https://colab.research.google.com/github/"]').first.get_attribute("href")
+    assert link.endswith("/blob/main/book/vae.ipynb")

@@ -1,0 +1,284 @@
+"""Published weights: nothing but whole safetensors that fit is loaded, and every card is held to its word."""
+
+import dataclasses
+import json
+import pickle
+import shutil
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gentut import Error, checkpoints, runs, vae
+
+TINY = vae.Config(encoder=(8,), decoder=(6,), data="mnist-mini", steps=1)
+PAGE = ("vae-2d",)  # networks that travel inside a page
+NAMES = checkpoints.names()
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """The path of a tiny network's weights, with a card."""
+    checkpoints.save(vae.build(TINY), {"family": "vae", "config": TINY.to_dict()}, tmp_path / "tiny.safetensors")
+    return tmp_path / "tiny.safetensors"
+
+
+def seal(path):
+    """Make the card agree with the (changed) weights file again."""
+    card = runs.read_json(path.with_suffix(".json"))
+    runs.write_json(path.with_suffix(".json"), {**card, "sha256": runs.sha256(path.read_bytes())})
+
+
+# ------------------------------------------------------------------------------------------------------ there and back
+
+
+@pytest.mark.parametrize("how", [str, lambda p: p, lambda p: p.with_suffix("")], ids=["text", "path", "no suffix"])
+def test_float16_round_trip(saved, how):
+    original, loaded = vae.build(TINY), checkpoints.load(how(saved), "cpu")
+    assert not loaded.training and loaded.config == TINY
+    for (name, a), (other, b) in zip(original.state_dict().items(), loaded.state_dict().items(), strict=True):
+        assert name == other and b.dtype == torch.float32 and torch.equal(a.half().float(), b)
+    x = torch.rand(3, 1, 28, 28)
+    assert torch.equal(loaded(x), checkpoints.half_(original.eval())(x))
+
+
+def test_saving_twice_gives_the_same_bytes(saved, tmp_path):
+    (tmp_path / "again").mkdir()
+    checkpoints.save(checkpoints.load(saved), {"family": "vae", "config": TINY.to_dict()}, tmp_path / "again/tiny.safetensors")
+    assert (tmp_path / "again/tiny.safetensors").read_bytes() == saved.read_bytes()
+    assert checkpoints.card(tmp_path / "again/tiny.safetensors") == checkpoints.card(saved)
+
+
+def test_a_name_with_a_dot_in_it(saved):
+    for suffix in (".safetensors", ".json"):
+        shutil.copy(saved.with_suffix(suffix), saved.with_name(f"vae-0.5{suffix}"))
+    assert checkpoints.load(saved.with_name("vae-0.5")).latent == 2
+
+
+# --------------------------------------------------------------------------------------------------------- wrong files
+
+
+class Bomb:
+    """Unpickling this touches a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+@pytest.mark.parametrize("how", ["torch.save", "old torch.save", "pickle"])
+@pytest.mark.parametrize("name", ["tiny.safetensors", "tiny.pt"])
+def test_a_pickle_is_refused_and_not_opened(saved, tmp_path, how, name):
+    path, fuse = saved.with_name(name), tmp_path / "exploded"
+    if how == "pickle":
+        path.write_bytes(pickle.dumps(Bomb(fuse)))
+    else:
+        torch.save(Bomb(fuse), path, _use_new_zipfile_serialization=how == "torch.save")
+    if path == saved:
+        seal(path)
+    with pytest.raises(Error, match=f"{name} is a pickle .*reads only safetensors"):
+        checkpoints.load(path)
+    assert not fuse.exists()
+
+
+@pytest.mark.parametrize("first", [0x80, 0x50])
+def test_a_good_file_that_begins_like_a_pickle_is_read(first):
+    # the first byte belongs to the length of the header, which can be anything
+    tensors = {"a": torch.ones(3)}
+    for n in range(4000):
+        raw = checkpoints.tensors_to_bytes(tensors, {"note": "x" * n})
+        if raw[0] == first:
+            break
+    assert raw[0] == first
+    assert torch.equal(checkpoints.read_weights(raw)["a"], tensors["a"])
+
+
+WHOLE = checkpoints.tensors_to_bytes({"a": torch.arange(4.0), "b": torch.ones(2, 2)})
+
+
+@given(st.integers(0, len(WHOLE) - 1))
+def test_a_truncated_file_is_refused(length):
+    with pytest.raises(Error, match="is no whole safetensors file"):
+        checkpoints.read_weights(WHOLE[:length])
+
+
+@given(st.binary(max_size=100) | st.integers(0, 8 * len(WHOLE) - 1))
+def test_any_bytes_give_tensors_or_an_error(damage):
+    raw = bytearray(WHOLE)
+    if isinstance(damage, bytes):
+        raw = damage
+    else:
+        raw[damage // 8] ^= 1 << damage % 8
+    try:
+        tensors = checkpoints.read_weights(bytes(raw))
+    except Error:
+        return
+    assert all(torch.is_tensor(t) for t in tensors.values())
+
+
+def test_one_flipped_bit_is_refused(saved):
+    raw = bytearray(saved.read_bytes())
+    raw[-1] ^= 1
+    saved.write_bytes(raw)
+    with pytest.raises(Error, match=f"has the SHA-256 {runs.sha256(raw)}, but its card says "):
+        checkpoints.load(saved)
+
+
+def test_a_truncated_weights_file_is_refused(saved):
+    saved.write_bytes(saved.read_bytes()[:-10])
+    with pytest.raises(Error, match="tiny.safetensors is no whole safetensors file"):
+        checkpoints.load(saved)
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (lambda t: t.pop("decoder.0.weight"), r"it has no tensor 'decoder.0.weight'"),
+        (lambda t: t.update({"encoder.1.bias": torch.zeros(9)}), r"'encoder.1.bias' has shape \(9,\).* wants \(8,\)"),
+        (lambda t: t.update({"head.weight": torch.zeros(1)}), "it has an unknown tensor 'head.weight'"),
+    ],
+)
+def test_the_weights_of_another_network_are_refused_by_their_first_difference(saved, change, what):
+    tensors = checkpoints.read_weights(saved.read_bytes())
+    change(tensors)
+    saved.write_bytes(checkpoints.tensors_to_bytes(tensors))
+    seal(saved)
+    with pytest.raises(Error, match=f"tiny.safetensors does not fit this network: {what}"):
+        checkpoints.load(saved)
+
+
+def test_a_card_of_another_network_is_refused(saved):
+    card = checkpoints.card(saved)
+    card["config"]["latent"] = 3
+    runs.write_json(saved.with_suffix(".json"), card)
+    with pytest.raises(Error, match=r"does not fit this network: 'encoder.3.weight' has shape \(4, 8\).* \(6, 8\)"):
+        checkpoints.load(saved)
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("{", "tiny.json is damaged"),
+        ("[]", "tiny.json is damaged"),
+        ("\ufffd\x00", "tiny.json is damaged"),
+        ("{}", "but its card says None"),
+    ],
+)
+def test_a_damaged_card_is_refused(saved, text, what):
+    saved.with_suffix(".json").write_text(text)
+    with pytest.raises(Error, match=what):
+        checkpoints.load(saved)
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (lambda c: c.pop("config"), "the card has no configuration"),
+        (lambda c: c.pop("family"), "unknown family None. There are: vae"),
+        (lambda c: c.update(family="gan"), "unknown family 'gan'"),
+        (lambda c: c["config"].update(latnet=2), "unknown setting 'latnet'.*Did you mean 'latent'"),
+        (lambda c: c["config"].update(latent="2"), "latent takes a value of type int"),
+    ],
+)
+def test_a_card_that_describes_no_network_is_refused(saved, change, what):
+    card = checkpoints.card(saved)
+    change(card)
+    runs.write_json(saved.with_suffix(".json"), card)
+    with pytest.raises(Error, match=what):
+        checkpoints.load(saved)
+
+
+def test_a_missing_card_or_file(saved):
+    saved.with_suffix(".json").unlink()
+    for ask in (checkpoints.load, checkpoints.card):
+        with pytest.raises(Error, match="has no card: tiny.json should lie beside it"):
+            ask(saved)
+        with pytest.raises(Error, match="there is no weights file .*nothing.safetensors"):
+            ask(saved.with_name("nothing.safetensors"))
+
+
+def test_an_unknown_name_suggests_the_nearest(tmp_path, monkeypatch):
+    checkpoints.save(vae.build(TINY), {"family": "vae", "config": TINY.to_dict()}, tmp_path / "vae-2d.safetensors")
+    monkeypatch.setattr(checkpoints, "FOLDER", tmp_path)
+    assert checkpoints.names() == ["vae-2d"] and checkpoints.load("vae-2d").latent == 2
+    with pytest.raises(Error, match=r"unknown published network 'vae-2'. There are: vae-2d. Did you mean 'vae-2d'\?"):
+        checkpoints.load("vae-2")
+    (tmp_path / "vae-2d.safetensors").unlink()
+    with pytest.raises(Error, match="could not read .*vae-2d.safetensors: No such file"):
+        checkpoints.load("vae-2d")
+
+
+# ----------------------------------------------------------------------------------------------------------- publishing
+
+
+def published(folder, nats, latent=2):
+    folder.mkdir(exist_ok=True)
+    config = TINY.replace(latent=latent)
+    facts = {"family": "vae", "config": config.to_dict(), "metrics": {"test": {"nats": nats}}}
+    checkpoints.save(vae.build(config), facts, folder / "one.safetensors")
+    return folder / "one.safetensors"
+
+
+def test_only_a_better_network_replaces_a_published_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoints, "FOLDER", tmp_path / "shop")
+    (tmp_path / "shop").mkdir()
+    new = tmp_path / "new"
+    assert "published, nats 120.00" in checkpoints.publish(published(new, 120.0))
+    assert "kept, nats 120.00" in checkpoints.publish(published(new, 120.0))
+    assert "kept, nats 120.00" in checkpoints.publish(published(new, 121.0))
+    assert checkpoints.headline(checkpoints.card("one")) == ("nats", 120.0)
+    assert "published, nats 119.00" in checkpoints.publish(published(new, 119.0))
+    assert checkpoints.headline(checkpoints.card("one")) == ("nats", 119.0)
+    assert checkpoints.load("one").latent == 2
+    new.joinpath("one.safetensors").write_bytes(b"torn")
+    with pytest.raises(Error, match="no whole safetensors"):
+        checkpoints.publish(new / "one.safetensors")
+    assert checkpoints.load("one").latent == 2
+
+
+# ------------------------------------------------------------------------------------------------- what is published now
+
+
+def test_all_published_networks_are_there():
+    assert set(NAMES) == set(vae.PUBLISHED)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_card_is_complete(name):
+    card = checkpoints.card(name)
+    assert card["family"] in checkpoints.FAMILIES and card["data"] == card["config"]["data"]
+    assert vae.Config(**card["config"]) == vae.PUBLISHED[name]  # what `gentut reproduce` would run
+    assert len(card["sha256"]) == len(card["data_sha256"]) == 64
+    assert card["seed"] == card["config"]["seed"] and card["steps"] > 0 and card["seconds"] > 0
+    assert card["device"] and {"python", "torch"} <= card["versions"].keys()
+    assert {"test", "train", "mini"} <= card["metrics"].keys()
+    for part in card["metrics"].values():
+        assert part["n"] >= 1000 and str(part["n"]) in part["pictures"] and part["standard_error"] > 0
+    assert card["metrics"]["test"]["n"] == 10_000
+    assert checkpoints.headline(card)[1] <= card["metrics"]["test"]["nats"]
+    json.dumps(card, allow_nan=False)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_weights_file_fits_its_place(name):
+    size = (checkpoints.FOLDER / f"{name}.safetensors").stat().st_size
+    assert size == checkpoints.card(name)["bytes"] <= (1e6 if name in PAGE else 4e6)
+
+
+def test_all_weights_together_fit():
+    assert sum(p.stat().st_size for p in checkpoints.FOLDER.iterdir()) <= 25e6
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_network_is_as_good_as_its_card_says(name):
+    card, model = checkpoints.card(name), checkpoints.load(name, "cpu")
+    assert dataclasses.asdict(model.config) == dataclasses.asdict(vae.Config(**card["config"]))
+    stated = card["metrics"]["mini"]
+    again = vae.evaluate(model, "mnist-mini", n=stated["n"], seed=stated["seed"], k=1)
+    for key in ("nats", "standard_error", "reconstruction", "kl"):
+        assert again[key] == pytest.approx(stated[key], abs=0.005, rel=1e-5), key
+    for key in ("n", "seed", "pictures", "active_units"):
+        assert again[key] == stated[key]

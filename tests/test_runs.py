@@ -1,0 +1,340 @@
+"""Run folders: whatever happens while a state is written, a whole one is there afterwards, and never a wrong one."""
+
+import builtins
+import errno
+import io
+import json
+import os
+import resource
+import subprocess
+import sys
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gentut import Error, runs
+
+CONFIG = {"seed": 0, "widths": [4, 2], "rate": 0.1}
+
+
+def state(step):
+    """Tensors and facts that are plainly those of one step."""
+    tensors = {"w": torch.full((3, 2), float(step)), "b": torch.full((2,), step, dtype=torch.bfloat16)}
+    return {**tensors, "rng": torch.full((5,), step, dtype=torch.uint8), "n": torch.tensor(step)}, {"step": step}
+
+
+def step_of(tensors, facts):
+    """The step of a state, all of whose parts must be of the same step."""
+    steps = {facts["step"], *(v for t in tensors.values() for v in t.flatten().tolist())}
+    assert len(steps) == 1, f"parts of different states in one: {steps}"
+    return steps.pop()
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(a[k].dtype == b[k].dtype and torch.equal(a[k], b[k]) for k in a)
+
+
+# --------------------------------------------------------------------------------------------------- one state, as bytes
+
+
+def test_a_state_survives_its_file():
+    tensors, facts = state(7)
+    facts |= {"best_loss": None, "names": ["loss", "kl"], "seconds": 0.1 + 0.2, "text": "λ"}
+    back, about = runs.unpack_state(runs.pack_state(tensors, facts))
+    assert same(tensors, back) and about == facts
+
+
+RAW = runs.pack_state(*state(3))
+
+
+@given(st.integers(0, 8 * len(RAW) - 1))
+def test_any_flipped_bit_is_noticed_or_harmless(bit):
+    raw = bytearray(RAW)
+    raw[bit // 8] ^= 1 << bit % 8
+    try:
+        tensors, facts = runs.unpack_state(bytes(raw))
+    except Error:
+        return
+    assert same(tensors, state(3)[0]) and facts == state(3)[1]  # a flip in the white space of the header, say
+
+
+@given(st.integers(0, len(RAW) - 1))
+def test_a_truncated_state_is_refused(length):
+    with pytest.raises(Error, match="not a whole state file"):
+        runs.unpack_state(RAW[:length])
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_refused(raw):
+    with pytest.raises(Error, match="not a whole state file"):
+        runs.unpack_state(raw)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        runs.tensors_to_bytes({"w": torch.ones(2)}),  # no facts, no digest
+        runs.tensors_to_bytes({"w": torch.ones(2)}, {"facts": "{}"}),
+        runs.tensors_to_bytes({"w": torch.ones(2)}, {"facts": "{}", "sha256": "0" * 64}),
+    ],
+)
+def test_a_safetensors_file_that_is_no_state_is_refused(raw):
+    with pytest.raises(Error):
+        runs.unpack_state(raw)
+
+
+# ----------------------------------------------------------------------------------------------------- opening a folder
+
+
+def test_a_fresh_folder_is_made_with_its_parents(tmp_path):
+    folder = runs.Folder(tmp_path / "a/b", CONFIG, resume=False)
+    assert runs.read_json(folder.path / "config.json") == CONFIG
+    assert [p.name for p in folder.path.iterdir()] == ["config.json"]
+
+
+def test_an_empty_folder_is_used(tmp_path):
+    assert (runs.Folder(tmp_path, CONFIG, resume=False).path / "config.json").exists()
+
+
+def test_a_folder_that_holds_something_is_not_touched(tmp_path):
+    run = tmp_path / "run"
+    runs.Folder(run, CONFIG, resume=False).save_state(*state(1))
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "thesis.txt").write_text("ten years")
+    (tmp_path / "file").write_text("")
+    before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    other = {**CONFIG, "rate": 0.2, "seed": 1}
+    for path, config, resume, what in [
+        (run, CONFIG, False, r"already holds this run: resume it \(--resume\), or choose another folder"),
+        (run, other, False, r"another configuration: rate is 0.1 there and 0.2 here; seed is 0 there and 1 here"),
+        (run, other, True, r"another configuration: rate is 0.1 there and 0.2 here; seed is 0 there and 1 here"),
+        (run, {k: CONFIG[k] for k in ("seed", "rate")}, True, r"widths is \[4, 2\] there and None here"),
+        (foreign, CONFIG, False, "is not empty and holds no run"),
+        (foreign, CONFIG, True, "nothing to resume: .* holds no run"),
+        (tmp_path / "absent", CONFIG, True, "nothing to resume: .* holds no run"),
+        (tmp_path / "file", CONFIG, False, "is a file; a run needs a folder"),
+        (tmp_path / "file", CONFIG, True, "is a file"),
+        (tmp_path / "file" / "run", CONFIG, False, "could not make the folder .*: Not a directory"),
+    ]:
+        with pytest.raises(Error, match=what):
+            runs.Folder(path, config, resume)
+    assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
+
+
+def test_nothing_to_resume_before_the_first_state(tmp_path):
+    runs.Folder(tmp_path, CONFIG, resume=False)
+    with pytest.raises(Error, match="has saved no state yet; remove it and start anew"):
+        runs.Folder(tmp_path, CONFIG, resume=True)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", "null", "\udcff"])
+def test_a_damaged_configuration_is_an_error(tmp_path, text):
+    runs.Folder(tmp_path, CONFIG, resume=False).save_state(*state(1))
+    (tmp_path / "config.json").write_bytes(text.encode(errors="surrogateescape"))
+    for resume in (True, False):
+        with pytest.raises(Error, match="config.json is damaged"):
+            runs.Folder(tmp_path, CONFIG, resume)
+
+
+# ------------------------------------------------------------------------------------------------------ damaged states
+
+
+DAMAGES = {
+    "cut off": lambda path: path.write_bytes(path.read_bytes()[:-3]),
+    "empty": lambda path: path.write_bytes(b""),
+    "flipped": lambda path: path.write_bytes(path.read_bytes()[:-1] + bytes([path.read_bytes()[-1] ^ 64])),
+    "a folder": lambda path: (path.unlink(), path.mkdir()),
+    "gone": lambda path: path.unlink(),
+}
+
+
+@pytest.mark.parametrize("how", DAMAGES)
+def test_a_damaged_state_gives_way_to_the_one_before(tmp_path, how):
+    folder = runs.Folder(tmp_path, CONFIG, resume=False)
+    folder.save_state(*state(1))
+    folder.save_state(*state(2))
+    assert step_of(*folder.load_state()) == 2
+    DAMAGES[how](tmp_path / runs.STATE)
+    assert step_of(*runs.Folder(tmp_path, CONFIG, resume=True).load_state()) == 1
+    DAMAGES[how](tmp_path / runs.PREVIOUS)
+    with pytest.raises(Error, match="no whole state in|has saved no state"):
+        runs.Folder(tmp_path, CONFIG, resume=True).load_state()
+
+
+# --------------------------------------------------------------------------------- the moment of writing: crashes, faults
+
+
+class Crash(BaseException):
+    """The power fails."""
+
+
+class Disk:
+    """Counts what is done to the disk, and from the n-th operation on lets nothing more happen."""
+
+    def __init__(self, monkeypatch, n, fault):
+        self.n, self.fault, self.done = n, fault, 0
+        for module, name in [(os, "replace"), (os, "fsync"), (os, "unlink"), (os, "open")]:
+            monkeypatch.setattr(module, name, self.wrap(getattr(module, name)))
+        real = builtins.open
+
+        def opened(path, mode="r", *rest, **more):
+            if "w" not in mode and "a" not in mode:
+                return real(path, mode, *rest, **more)
+            self.count()
+            f = real(path, mode, *rest, **more)
+            f.close()  # made, and still empty
+            return Torn(self, path)
+
+        monkeypatch.setattr(builtins, "open", opened)
+        self.real = real
+
+    def count(self):
+        self.done += 1
+        if self.done > self.n:
+            raise self.fault
+
+    def wrap(self, function):
+        def wrapped(*args, **kwargs):
+            self.count()
+            return function(*args, **kwargs)
+
+        return wrapped
+
+
+class Torn(io.BytesIO):
+    """A file that is written in two halves, between which the power can fail."""
+
+    def __init__(self, disk, path):
+        super().__init__()
+        self.disk, self.path = disk, path
+
+    def write(self, content):
+        for piece in (content[: len(content) // 2], content[len(content) // 2 :]):
+            self.disk.count()
+            with self.disk.real(self.path, "ab") as f:
+                f.write(piece)
+        return len(content)
+
+    def fileno(self):
+        with self.disk.real(self.path, "rb") as f:
+            self.copy = os.dup(f.fileno())
+        return self.copy
+
+    def close(self):
+        if hasattr(self, "copy"):
+            os.close(self.copy)
+            del self.copy
+        super().close()
+
+
+FAULTS = {
+    "crash": Crash(),
+    "disk full": OSError(errno.ENOSPC, "No space left on device"),
+    "read-only": OSError(errno.EROFS, "Read-only file system"),
+}
+
+
+@pytest.mark.parametrize("damaged", [False, True], ids=["", "newest damaged"])
+@pytest.mark.parametrize("how", FAULTS)
+def test_every_moment_of_saving_leaves_a_whole_state(tmp_path, how, damaged):
+    outcomes = []
+    for n in range(100):
+        path = tmp_path / str(n)
+        folder = runs.Folder(path, CONFIG, resume=False)
+        folder.save_state(*state(1))
+        folder.save_state(*state(2))
+        if damaged:
+            (path / runs.STATE).write_bytes(b"damaged")
+        newest = 1 if damaged else 2
+        assert step_of(*folder.load_state()) == newest
+        with pytest.MonkeyPatch.context() as patch:
+            disk = Disk(patch, n, FAULTS[how])
+            try:
+                folder.save_state(*state(3))
+            except (Crash, Error) as why:
+                failed = why
+            else:
+                failed = None
+        found = step_of(*runs.Folder(path, CONFIG, resume=True).load_state())
+        assert found in (newest, 3)
+        outcomes.append(found)
+        if how != "crash" and failed:
+            assert f"could not write {path}" in str(failed) and FAULTS[how].strerror in str(failed)
+        folder = runs.Folder(path, CONFIG, resume=True)
+        folder.save_state(*state(4))  # and on it goes
+        assert step_of(*folder.load_state()) == 4
+        (path / runs.STATE).write_bytes(b"damaged")
+        assert step_of(*folder.load_state()) in (newest, 3)
+        if not failed:
+            break
+    assert not failed and disk.done >= 8 and set(outcomes) == {newest, 3}
+
+
+def test_a_failed_write_leaves_no_part_behind(tmp_path, monkeypatch):
+    runs.write_json(tmp_path / "a.json", {"old": 1})
+
+    def full(handle):
+        raise FAULTS["disk full"]
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(Error, match=r"could not write .*a.json: No space left on device. What was there before"):
+        runs.write_json(tmp_path / "a.json", {"new": 2})
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"] and runs.read_json(tmp_path / "a.json") == {"old": 1}
+
+
+def test_a_really_full_disk(tmp_path):
+    """The operating system itself refuses to write past a size: state, log and configuration fail with an Error."""
+    folder = runs.Folder(tmp_path / "run", CONFIG, resume=False)
+    folder.save_state(*state(1))
+    folder.log({"step": 1})
+    script = f"""
+import resource, torch
+from gentut import Error, runs
+resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))
+folder = runs.Folder({str(folder.path)!r}, {CONFIG!r}, resume=True)
+try:
+    folder.save_state({{"w": torch.zeros(10000)}}, {{"step": 2}})
+except Error as why:
+    print(why)
+try:
+    for i in range(1000):
+        folder.log({{"step": 2, "text": "x" * 100}})
+except Error as why:
+    print(why)
+"""
+    out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert out.returncode == 0, out.stderr
+    assert out.stdout.count("File too large") == 2 and "state-new.safetensors" in out.stdout
+    assert step_of(*runs.Folder(folder.path, CONFIG, resume=True).load_state()) == 1
+    assert folder.rewind_log(1) == [{"step": 1}]
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 5000
+
+
+# -------------------------------------------------------------------------------------------------------------- the log
+
+
+def test_the_log_is_rewound_to_a_step_and_mended(tmp_path):
+    folder = runs.Folder(tmp_path, CONFIG, resume=False)
+    for step in (5, 10, 15):
+        folder.log({"step": step, "loss": step / 3})
+    path = tmp_path / "log.jsonl"
+    with open(path, "ab") as f:
+        f.write(b'{"step": 20, "lo')  # the power failed here
+    assert folder.rewind_log(10) == [{"step": 5, "loss": 5 / 3}, {"step": 10, "loss": 10 / 3}]
+    assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [5, 10]
+    folder.log({"step": 11})
+    assert [row["step"] for row in folder.rewind_log(99)] == [5, 10, 11]
+
+
+@pytest.mark.parametrize("line", [b"\xff\xfe", b"12", b"[]", b"null", b'{"stop": 3}', b'{"step": "3"}', b""])
+def test_a_line_of_the_log_that_is_no_row_is_dropped(tmp_path, line):
+    folder = runs.Folder(tmp_path, CONFIG, resume=False)
+    (tmp_path / "log.jsonl").write_bytes(b'{"step": 1}\n' + line + b'\n{"step": 2}\n')
+    assert folder.rewind_log(5) == [{"step": 1}, {"step": 2}]
+
+
+def test_a_run_without_a_log_has_no_rows(tmp_path):
+    assert runs.Folder(tmp_path, CONFIG, resume=False).rewind_log(5) == []
