@@ -64,12 +64,10 @@ lint: $(INSTALLED)
 	@$(BIN)/ruff check --quiet .
 
 test: lint $(VENDORED)
-	@echo "== unit and property tests"
-	@$(TEST_ENV) $(BIN)/python -m pytest -q -n 2 tests --ignore tests/browser
-	@echo "== the widgets' networks, under node"
-	@$(NODE) node --test --test-reporter=spec tests/js/*.test.*js
+	@echo "== unit and property tests; the widgets' networks under node"
+	@$(TEST_ENV) $(NODE) $(BIN)/python -m pytest -q -n 2 tests --ignore tests/browser
 	@echo "== notebooks, each in a kernel of its own"
-	@$(TEST_ENV) $(BIN)/python -m pytest -q -n 2 --nbmake --nbmake-timeout=300 book
+	@$(TEST_ENV) $(BIN)/python -m pytest -q -n 2 --nbmake --nbmake-timeout=600 book
 	@echo "== site"
 	@$(TEST_ENV) $(BIN)/python site/build.py
 	@echo "== the site in a browser"
@@ -78,7 +76,7 @@ test: lint $(VENDORED)
 # The notebooks with whatever packages the Python at hand has, as in Colab: only what pyproject.toml asks for is installed.
 colab:
 	@$(PYTHON) -m pip install --quiet . nbmake
-	@$(TEST_ENV) $(PYTHON) -m pytest -q --nbmake --nbmake-timeout=300 book
+	@$(TEST_ENV) $(PYTHON) -m pytest -q --nbmake --nbmake-timeout=600 book
 
 bench: $(INSTALLED)
 	@$(BIN)/python benchmarks/vae_training.py

@@ -44,8 +44,8 @@ def evaluate(
     device: Device = None,
 ):
     """Measure a trained network on test pictures."""
+    model = checkpoints.load(name, device)  # first: it tells a pickle from a file without a card
     card = checkpoints.card(name)
-    model = checkpoints.load(name, device)
     metrics = _chapter(card["family"]).evaluate(model, data or card["data"], n=n)
     _print({"test": metrics})
 

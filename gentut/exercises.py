@@ -95,7 +95,7 @@ def compare(answer, expected, shown, hint="", tolerance=1e-4):
         raise Wrong(f"For {shown} the value {want:.4f} was expected{place}, got {got:.4f}. {hint}".rstrip())
 
 
-# ------------------------------------------------------------------------------------------------------- the VAE chapter
+# ------------------------------------------------------------------------------------------------------ the VAE chapter
 
 
 @exercise("vae.kl")
@@ -162,9 +162,9 @@ def _sample_code(attempt):
                 f"For {shown} mean and deviation are right, but the codes are not normally distributed: "
                 f"{inside:.1%} lie within one sigma of the mean, 68.3% should."
             )
-        for name, parameter in (("mu", m), ("log_var", v)):
-            reaches = z.requires_grad and torch.autograd.grad(z.sum(), parameter, retain_graph=True, allow_unused=True)[0]
-            if reaches is False or reaches is None:
+        reached = torch.autograd.grad(z.sum(), (m, v), allow_unused=True) if z.requires_grad else (None, None)
+        for name, gradient in zip(("mu", "log_var"), reached, strict=True):
+            if gradient is None:
                 raise Wrong(f"The codes are right, but no gradient reaches {name}: the encoder could not learn.")
 
 
@@ -195,7 +195,7 @@ def _grid(attempt):
         if torch.is_tensor(answer) and answer.shape == (n, n, 2):
             even = torch.linspace(at[0].item(), at[-1].item(), n)
             for slip, what in (
-                (torch.stack([rows, columns], -1), "z1 and z2 are swapped: z1 grows along a row, z2 from the bottom row up."),
+                (torch.stack([rows, columns], -1), "z1 and z2 are swapped: z1 grows along a row, z2 upwards."),
                 (torch.stack([columns, rows.flip(0)], -1), "the grid is upside down: the top row has the largest z2."),
             ):
                 if torch.isclose(answer.float(), slip, atol=1e-4).all():

@@ -116,6 +116,7 @@ class Folder:
     def __init__(self, path, config, resume):
         """Open `path` for a run of `config` (JSON-able dict): a fresh one, or with `resume` the one that is there."""
         self.path = Path(path)
+        self.newest = None  # the name of the newest state known to be whole
         old = self.path / "config.json"
         there = self.path.is_dir() and any(self.path.iterdir())
         if self.path.exists() and not self.path.is_dir():
@@ -147,12 +148,15 @@ class Folder:
     def save_state(self, tensors, facts):
         """Replace the state; the one before stays beside it, whole, at every moment."""
         content = pack_state(tensors, facts)
-        state, fresh = self.path / STATE, self.path / FRESH
-        write_atomic(fresh, content)
+        state, previous, fresh = self.path / STATE, self.path / PREVIOUS, self.path / FRESH
         try:
-            if state.exists():
-                os.replace(state, self.path / PREVIOUS)
+            if self.newest == FRESH:
+                os.replace(fresh, previous)
+            write_atomic(fresh, content)
+            if self.newest == STATE:  # a damaged one is written over: it must not take the place of a whole one
+                os.replace(state, previous)
             os.replace(fresh, state)
+            self.newest = STATE
             _sync_folder(self.path)
         except OSError as why:
             raise Error(f"could not write {state}: {why.strerror or why}. The states before are untouched.") from None
@@ -162,7 +166,9 @@ class Folder:
         reasons = []
         for name in (FRESH, STATE, PREVIOUS):  # the newest first
             try:
-                return unpack_state((self.path / name).read_bytes())
+                found = unpack_state((self.path / name).read_bytes())
+                self.newest = name
+                return found
             except FileNotFoundError:
                 continue
             except OSError as why:

@@ -213,7 +213,10 @@ def fit(model, config, losses, images, labels=None, *, out=None, resume=False, d
         if state:
             loop.restore(*state)
             run.history = folder.rewind_log(loop.step) if folder else []
-        loop.go(run, folder, stopped)
+        try:
+            loop.go(run, folder, stopped)
+        finally:
+            loop.release()
     return run
 
 
@@ -343,6 +346,16 @@ class _Loop:
             bar.close()
         run.step, run.seconds = self.step, time.perf_counter() - started
         self.finish(run, folder)
+
+    def release(self):
+        """Let go of what averages gradients, before processes() takes down the group under it.
+
+        Otherwise it is the last owner of the group, and PyTorch then waits for the group's thread while holding the
+        interpreter's lock, which that thread may be waiting for: about one run in a hundred never ended.
+        """
+        if self.size > 1:
+            self.averaged.reducer = self.averaged.logger = None
+            self.averaged = None
 
     def check(self, folder):
         """Raise Error if one of the losses since the last fetch is not finite; return them, (updates, quantities)."""

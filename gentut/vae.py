@@ -66,9 +66,9 @@ _PAGE = {"encoder": (192, 192, 128), "decoder": (64, 128, 256, 224)}
 _BIG = {"latent": 20, "encoder": (512, 512), "decoder": (512, 512)}
 PUBLISHED = {
     "vae-2d": _LONG.replace(**_PAGE, epochs=200),
-    "vae-20d": _LONG.replace(**_BIG, epochs=100),
-    "vae-20d-binary": _LONG.replace(**_BIG, epochs=100, binary=True, binarise_input=False),
-    "ae-2d": _LONG.replace(**_PAGE, epochs=100, noise=False, beta=0.0),
+    "vae-20d": _LONG.replace(**_BIG, epochs=50),
+    "vae-20d-binary": _LONG.replace(**_BIG, epochs=50, binary=True, binarise_input=False),
+    "ae-2d": _LONG.replace(**_PAGE, epochs=60, noise=False, beta=0.0, binarise_input=False),
     "vae-notes-20": Config(epochs=20, validation=5000, keep_best=True),
     "vae-notes-100": Config(epochs=100, validation=5000, keep_best=True),
 }
@@ -141,7 +141,7 @@ def elbo_terms(model, x, eps=None, generator=None):
 
     x: (batch, 1, 28, 28) in [0, 1]. eps: N(0, 1) numbers (batch, latent); by default drawn from `generator`.
     """
-    mu, log_var = model.encode(data.check_pictures(x))
+    mu, log_var = model.encode(_checked(model, x))
     if eps is None:
         eps = _normal(mu.shape, generator, mu.device)
     elif eps.shape != mu.shape:  # which broadcasting would hide
@@ -212,10 +212,12 @@ def evaluate(model, name="mnist", *, n=None, split="test", seed=0, k=1000):
     nats, error = metrics.mean_and_error(reconstruction + kl * float(c.noise))
     result = {
         "nats": nats, "standard_error": error,
-        "reconstruction": reconstruction.mean().item(), "kl": kl.mean().item(),
+        "reconstruction": reconstruction.mean().item(),
         "active_units": int(active_units(model, x).sum()), "n": len(x), "seed": seed,
         "pictures": f"the first {len(x)} {split} pictures of {name}, " + ("binarised, seed 0" if c.binary else "grey"),
     }
+    if c.noise:  # a plain autoencoder has no posterior whose KL would mean something
+        result["kl"] = kl.mean().item()
     if not c.binary:
         result["floor"] = metrics.grey_floor(images).mean().item()
     elif split == "test":
@@ -234,7 +236,7 @@ def log_likelihood(model, x, k=1000, generator=None, chunk=50_000):
     log 1/k Σ_i p(x|z_i) p(z_i) / q(z_i|x), z_i ~ q(z|x): Burda et al., arXiv:1509.00519, equation 8. Only for black or
     white pictures: a grey pixel has no probability under a Bernoulli. `chunk` bounds the codes decoded at once.
     """
-    data.check_pictures(x)
+    _checked(model, x)
     if k < 1:
         raise Error(f"k must be at least 1, got {k}")
     if not ((x == 0) | (x == 1)).all():
@@ -287,7 +289,7 @@ def active_units(model, x, threshold=0.01):
     """
     if len(x) < 2:
         raise Error(f"a variance over pictures needs at least 2 of them, got {len(x)}")
-    return model.encode(data.check_pictures(x))[0].var(dim=0) > threshold
+    return model.encode(_checked(model, x))[0].var(dim=0) > threshold
 
 
 class PCA:
@@ -319,6 +321,14 @@ class PCA:
     def squared_error(self, x):
         """Squared error of the reconstruction summed over pixels, (batch,)."""
         return (self.decode(self.encode(x)) - x).flatten(1).square().sum(1)
+
+
+def _checked(model, x):
+    """Raise Error unless x are pictures of the network's own type; return them."""
+    kind = next(model.parameters()).dtype
+    if data.check_pictures(x).dtype != kind:
+        raise Error(f"pictures must be {kind} like the network's weights, got {x.dtype}")
+    return x
 
 
 def _normal(shape, generator, device):

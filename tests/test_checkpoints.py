@@ -45,9 +45,9 @@ def test_float16_round_trip(saved, how):
 
 def test_saving_twice_gives_the_same_bytes(saved, tmp_path):
     (tmp_path / "again").mkdir()
-    checkpoints.save(checkpoints.load(saved), {"family": "vae", "config": TINY.to_dict()}, tmp_path / "again/tiny.safetensors")
-    assert (tmp_path / "again/tiny.safetensors").read_bytes() == saved.read_bytes()
-    assert checkpoints.card(tmp_path / "again/tiny.safetensors") == checkpoints.card(saved)
+    again = tmp_path / "again/tiny.safetensors"
+    checkpoints.save(checkpoints.load(saved), {"family": "vae", "config": TINY.to_dict()}, again)
+    assert again.read_bytes() == saved.read_bytes() and checkpoints.card(again) == checkpoints.card(saved)
 
 
 def test_a_name_with_a_dot_in_it(saved):
@@ -239,7 +239,7 @@ def test_only_a_better_network_replaces_a_published_one(tmp_path, monkeypatch):
     assert checkpoints.load("one").latent == 2
 
 
-# ------------------------------------------------------------------------------------------------- what is published now
+# ------------------------------------------------------------------------------------------------ what is published now
 
 
 def test_all_published_networks_are_there():

@@ -24,7 +24,8 @@ def esm(name):
     """One ES module out of the file `name` and the files it imports by a relative path.
 
     A widget's code reaches the page as a blob, where relative imports do not resolve. So the imported files are put
-    first, each once, without their `export` words; `export default` stays. node's tests import the files as they are.
+    first, each once, without their `export` words; `export default` stays. Comments and indentation stay at home, as
+    every widget on a page carries its code. node's tests import the files as they are.
     """
     texts = {}
 
@@ -36,12 +37,18 @@ def esm(name):
         texts[file] = re.sub(r"^export (?!default)", "", _IMPORT.sub("", text), flags=re.MULTILINE)
 
     collect(name)
-    return "\n".join(texts.values())
+    return _lean("\n".join(texts.values()), r"^\s*//.*")
 
 
 def css(*names):
-    """The style sheets `names`, joined."""
-    return "\n".join((FOLDER / name).read_text(encoding="utf-8") for name in names)
+    """The style sheets `names`, joined and lean."""
+    return _lean("\n".join((FOLDER / name).read_text(encoding="utf-8") for name in names), r"/\*[\s\S]*?\*/")
+
+
+def _lean(text, comment):
+    """The text without comments on lines of their own, indentation and empty lines."""
+    lines = re.sub(comment, "", text, flags=re.MULTILINE).splitlines()
+    return "\n".join(line.strip() for line in lines if line.strip())
 
 
 def pack(module, precision="int8"):

@@ -45,6 +45,11 @@ export function digit(strokes) {
   const scale = Math.min(MOST, (SIDE - 2 * (PEN + EDGE / 2)) / Math.max(longer, 1e-6));
   const at = axis => p => (p[axis] - (low[axis] + high[axis]) / 2) * scale;
   const [x, y] = [at(0), at(1)];
-  const [mx, my] = centreOfMass(draw(strokes, p => [13.5 + x(p), 13.5 + y(p)]));
-  return draw(strokes, p => [x(p) + 13.5 + CENTRE - mx, y(p) + 13.5 + CENTRE - my]);
+  let picture, dx = 13.5, dy = 13.5;
+  for (let pass = 0; pass < 3; pass++) {  // pixels round the centre of mass a little: the third picture has it right
+    picture = draw(strokes, p => [x(p) + dx, y(p) + dy]);
+    const [mx, my] = centreOfMass(picture);
+    dx += CENTRE - mx; dy += CENTRE - my;
+  }
+  return picture;
 }

@@ -89,7 +89,7 @@ function render({ model, el: host }) {
   const wide = slider({ label: "Extent", min: lowest, max: lowest + 0.05 * steps, step: 0.05, value: model.get("extent"), show: v => `±${v.toFixed(3)}`,
     oninput: extent => save({ extent: Math.abs(extent - NOTES) < 1e-6 ? NOTES : extent }) });
   const thumbs = el("div", { class: "gt-thumbs", role: "group", "aria-label": "Take a test digit" });
-  const hints = { map: "move over it, click to hold z", tiles: "click one" };
+  const hints = { map: "point at it; a click holds z", tiles: "click one" };
   const panel = (name, title, ...children) => el("div", { class: `gt-panel gt-in-${name}` },
     el("p", { class: "gt-title" }, title, hints[name] ? el("span", { class: "gt-hint" }, hints[name]) : null), ...children);
   const square = (...children) => el("div", { class: "gt-square" }, ...children);
@@ -106,8 +106,8 @@ function render({ model, el: host }) {
       el("div", { class: "gt-panel gt-in-draw" },
         el("div", { class: "gt-trio" },
           panel("pad", "Draw a digit", square(pad), el("div", { class: "gt-row" }, clearButton)),
-          panel("seen", "What the encoder gets", square(seen)),
-          panel("back", "Decoded from its mean", square(back), el("div", { class: "gt-row" }, toMean, toSample))),
+          panel("seen", "Encoder's input", square(seen)),
+          panel("back", "Decoded at μ", square(back), el("div", { class: "gt-row" }, toMean, toSample))),
         el("div", { class: "gt-row" }, el("span", { class: "gt-muted" }, "or take a test digit"), thumbs),
         posteriorText)),
     live);
@@ -411,7 +411,7 @@ function render({ model, el: host }) {
     mark.hidden = column < -0.5 || row < -0.5 || column > n - 0.5 || row > n - 0.5;
     mark.style.cssText = `left: ${(column / n) * 100}%; top: ${(row / n) * 100}%; width: ${100 / n}%; height: ${100 / n}%`;
     zText.textContent = `z = ${pair(z)}`;
-    const around = neighbours(z, codes, labels).slice(0, 3).map(([k, times]) => `${classes[k]} × ${times}`).join(", ");
+    const around = neighbours(z, codes, labels).slice(0, 3).map(([k, times]) => `${classes[k]}\u00a0×\u00a0${times}`).join(", ");
     near.textContent = `${NEAREST} nearest codes: ${around}`;
     root.dataset.z = z.join(" ");
     root.dataset.ms = (performance.now() - started).toFixed(2);

@@ -148,11 +148,12 @@ function render({ model, el: host }) {
     g.beginPath(); g.moveTo(8, y); g.lineTo(w - 8, y); g.stroke();
     g.strokeStyle = css(colours[kind]); g.lineWidth = 3;
     g.beginPath(); g.moveTo(x(full), y); g.lineTo(x(half), y); g.stroke();
-    for (const [code, name] of [[full, "full"], [half, "half"]]) {
-      g.beginPath(); g.arc(x(code), y, 5, 0, 7); g.fillStyle = css(colours[kind]); g.fill();
-      g.fillStyle = css(colours.muted);
-      g.fillText(`${name} ${number(code, 1)}`, clamp(x(code), 30, w - 30), y + 7);
-    }
+    const named = [[full, "full"], [half, "half"]].sort((a, b) => a[0] - b[0]).map(([code, name]) => [x(code), `${name} ${number(code, 1)}`]);
+    for (const [at] of named) { g.beginPath(); g.arc(at, y, 5, 0, 7); g.fillStyle = css(colours[kind]); g.fill(); }
+    g.fillStyle = css(colours.muted);
+    const write = (at, text, room) => g.fillText(text, clamp(at, room, w - room), y + 7);
+    if (named[1][0] - named[0][0] > 70) for (const [at, text] of named) write(at, text, 32);
+    else write((named[0][0] + named[1][0]) / 2, named.map(([, text]) => text).join(" \u00b7 "), 64);  // too near for two labels
     g.strokeStyle = css(colours.ink); g.lineWidth = 1.5;
     for (const code of samples.codes) { g.beginPath(); g.moveTo(x(code), y - 6); g.lineTo(x(code), y + 6); g.stroke(); }
     const text = `Full moon at ${number(full, 1)}, half moon at ${number(half, 1)}; draws from ${number(Math.min(...samples.codes), 1)} to ${number(Math.max(...samples.codes), 1)}`;

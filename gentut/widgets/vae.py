@@ -134,7 +134,9 @@ def _halves(model, latent, widget):
     """Encoder and decoder of a network on 28 x 28 pictures with `latent` latents; the decoder ends in [0, 1]."""
     for part in ("encoder", "decoder"):
         if not isinstance(getattr(model, part, None), nn.Module):
-            raise Error(f"{widget} needs a network with an `encoder` and a `decoder`; {type(model).__name__} has no {part}")
+            raise Error(
+                f"{widget} needs a network with an `encoder` and a `decoder`; {type(model).__name__} has no {part}"
+            )
     expected = {"encoder": (784, 2 * latent), "decoder": (latent, 784)}
     for part, sizes in expected.items():
         given = tuple(base.width(getattr(model, part), which) for which in ("in", "out"))

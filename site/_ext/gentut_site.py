@@ -1,6 +1,7 @@
 """Sphinx extension of the book: pages that need no other host, and a notebook cache that knows when it is stale."""
 
 import hashlib
+import io
 import os
 import platform
 import re
@@ -8,6 +9,7 @@ import shutil
 from pathlib import Path
 
 from docutils import nodes
+from PIL import Image
 from sphinx.util import logging
 
 logger = logging.getLogger(__name__)
@@ -77,10 +79,25 @@ def trim_icons(app, exception):
     script.write_text(ICON.sub(keep, script.read_text()))
 
 
+def trim_pictures(app, exception):
+    """Store plots with a palette of 256 colours where that is smaller: it halves them, and a plot has few colours."""
+    if exception or app.builder.name != "html":
+        return
+    for path in (Path(app.outdir) / "_images").glob("*.png"):
+        with Image.open(path) as picture:
+            if picture.mode == "P" or picture.convert("RGBA").getextrema()[3] != (255, 255):
+                continue  # done before, or transparent
+            small = io.BytesIO()
+            picture.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
+        if small.tell() < path.stat().st_size:
+            path.write_bytes(small.getvalue())
+
+
 def setup(app):
     """Connect the functions above."""
     app.connect("config-inited", drop_stale_cache, priority=100)  # before myst-nb reads the cache's path
     app.connect("doctree-read", keep_tags)
     app.connect("html-page-context", drop_scripts, priority=999)  # after everybody has added theirs
     app.connect("build-finished", trim_icons)
+    app.connect("build-finished", trim_pictures)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

