@@ -80,7 +80,7 @@ colab:
 
 bench: $(INSTALLED)
 	@$(BIN)/python benchmarks/vae_training.py
-	@$(BIN)/python site/numbers.py
+	@$(BIN)/python site/readme_numbers.py
 
 clean:
 	rm -rf _build site/node_modules site/static/vendor .pytest_cache .ruff_cache .hypothesis dist

@@ -115,6 +115,7 @@ def codes(z, labels, ax=None, title=None, size=3):
     for k in np.unique(labels):
         ax.text(
             *np.median(z[labels == k], axis=0), str(k), ha="center", va="center", fontsize=10, fontweight="bold",
+            clip_on=True,  # where the axes show a part of the codes only
             bbox={"boxstyle": "circle,pad=0.2", "facecolor": "white", "edgecolor": CLASSES[k % 10], "alpha": 0.85},
         )  # fmt: skip
     ax.set(xlabel="$z_1$", ylabel="$z_2$")

@@ -6,14 +6,10 @@
 - Nothing in a step waits for the device. Losses are fetched every `log_every` steps, all at once.
 """
 
-import contextlib
 import copy
 import hashlib
 import math
-import os
-import signal
 import sys
-import threading
 import time
 from dataclasses import dataclass, field
 
@@ -21,9 +17,8 @@ import torch
 from torch import nn
 
 from gentut import Error, choose, data, runs
+from gentut.machine import PRECISIONS, choose_device, choose_precision, device_name, processes, progress, stop_signals
 from gentut.settings import Settings
-
-PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
 
 @dataclass(frozen=True)
@@ -89,56 +84,6 @@ class Run:
         return [r["step"] for r in rows], [r[name] for r in rows]
 
 
-# ----------------------------------------------------------------------------------------- device, precision, processes
-
-
-def choose_device(name=None):
-    """A torch.device: the one asked for, else CUDA where there is one, else the CPU. Raises Error if it is absent."""
-    if name is None:
-        name = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise Error(f"unknown device {name!r}: use cpu, cuda or cuda:0") from None
-    if device.type not in ("cpu", "cuda"):
-        raise Error(f"device {name!r} is not supported: use cpu, cuda or cuda:0")
-    if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
-        raise Error(f"device {name!r} was asked for, but there are {torch.cuda.device_count()} CUDA devices; use cpu")
-    return device
-
-
-def choose_precision(name, device):
-    """"auto" → bf16 on a GPU whose hardware has it, fp16 on another GPU, fp32 on a CPU; others as they are.
-
-    A T4 answers True to the plain question whether bf16 is supported: it emulates it, slowly. Hence the argument.
-    """
-    if name == "auto":
-        if device.type != "cuda":
-            return "fp32"
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-    if name == "fp16" and device.type != "cuda":
-        raise Error("precision fp16 needs a GPU; use fp32 or bf16 on the CPU")
-    return name
-
-
-@contextlib.contextmanager
-def processes(device):
-    """(rank, number of processes), as torchrun started them; 0 and 1 without torchrun."""
-    size = int(os.environ.get("WORLD_SIZE", 1))
-    if size == 1:
-        yield 0, 1
-        return
-    dist = torch.distributed
-    if not dist.is_initialized():
-        if device.type == "cuda":
-            torch.cuda.set_device(device)
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    try:
-        yield dist.get_rank(), size
-    finally:
-        dist.destroy_process_group()
-
-
 # ------------------------------------------------------------------------------------------------- randomness by place
 
 
@@ -198,7 +143,7 @@ def fit(model, config, losses, images, labels=None, *, out=None, resume=False, d
     precision = choose_precision(config.precision, device)
     held = _check_images(images, labels, config)
     identity = data.digest(images) if labels is None else data.digest(images, labels)
-    with processes(device) as (rank, size), _stop_signals() as stopped:
+    with processes(device) as (rank, size), stop_signals() as stopped:
         if config.batch_size % size:
             raise Error(f"batch_size={config.batch_size} cannot be shared equally by {size} processes")
         folder = state = None
@@ -206,7 +151,7 @@ def fit(model, config, losses, images, labels=None, *, out=None, resume=False, d
             folder = runs.Folder(out, {**config.to_dict(), "data_sha256": identity}, resume)
             state = folder.load_state() if resume else None
         loop = _Loop(model, config, losses, images, labels, held, device, precision, rank, size)
-        run = Run(model, config, device=_device_name(device), precision=precision, data_sha256=identity)
+        run = Run(model, config, device=device_name(device), precision=precision, data_sha256=identity)
         if rank != 0:
             folder = None  # only the first process writes
         run.folder = folder.path if folder else None
@@ -263,6 +208,8 @@ class _Loop:
         self.optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate, fused=True)
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
         self.ema = copy.deepcopy(model).requires_grad_(False) if config.ema else None
+        if self.ema is not None:  # the same memory as the parameters, listed once: (averages, weights)
+            self.pairs = list(self.ema.parameters()), [p.detach() for p in model.parameters()]
         self.best, self.best_loss = None, math.inf
         self.step, self.seconds = 0, 0.0
         self.names, self.recent = None, []  # quantities of each update since the last fetch, still on the device
@@ -287,8 +234,7 @@ class _Loop:
         self.scaler.update()
         if self.ema is not None:
             keep = min(c.ema, (1 + self.step) / (10 + self.step))  # the first averages forget the random start
-            ours, theirs = list(self.ema.parameters()), list(self.model.parameters())
-            torch._foreach_lerp_(ours, [p.detach() for p in theirs], 1 - keep)
+            torch._foreach_lerp_(*self.pairs, 1 - keep)
         self.names = tuple(means)
         self.recent.append(torch.stack([v.detach() for v in means.values()]))
         self.step += 1
@@ -309,7 +255,7 @@ class _Loop:
         c = self.config
         self.saved = self.step if folder and self.step else None
         started = time.perf_counter() - self.seconds
-        bar = _progress(self.total, self.step, quiet=self.rank != 0)
+        bar = progress(self.total, self.step, quiet=self.rank != 0)
         try:
             while self.step < self.total and run.complete:
                 epoch, first = divmod(self.step, self.per_epoch)
@@ -351,7 +297,7 @@ class _Loop:
         """Let go of what averages gradients, before processes() takes down the group under it.
 
         Otherwise it is the last owner of the group, and PyTorch then waits for the group's thread while holding the
-        interpreter's lock, which that thread may be waiting for: about one run in a hundred never ended.
+        interpreter's lock, which that thread may be waiting for: now and then a finished run never ended.
         """
         if self.size > 1:
             self.averaged.reducer = self.averaged.logger = None
@@ -469,45 +415,3 @@ class _Loop:
         self.step, self.seconds, self.names = facts["step"], facts["seconds"], tuple(facts["names"])
         self.recent = list(tensors["recent"].to(self.device)) if "recent" in tensors else []
         torch.set_rng_state(tensors["rng"])
-
-
-# ---------------------------------------------------------------------------------------------------- small necessities
-
-
-def _device_name(device):
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu, {torch.get_num_threads()} threads"
-
-
-def _progress(total, done, quiet):
-    """A tqdm bar; silent under CI and where nobody can see it (a notebook's reader can)."""
-    from tqdm import tqdm
-
-    seen = sys.stderr.isatty() or "ipykernel" in sys.modules
-    return tqdm(total=total, initial=done, unit="step", disable=quiet or bool(os.environ.get("CI")) or not seen)
-
-
-@contextlib.contextmanager
-def _stop_signals():
-    """Yield a list that is no longer empty once Ctrl-C (or a terminate signal) has come.
-
-    A step is then finished and the state saved. The second Ctrl-C interrupts at once, as usual. Signals can only be
-    caught in the main thread; elsewhere the list stays empty.
-    """
-    stopped = []
-    if threading.current_thread() is not threading.main_thread():
-        yield stopped
-        return
-
-    def note(number, frame):
-        stopped.append(number)
-        for s, handler in before.items():
-            signal.signal(s, handler)
-
-    before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
-    for s in before:
-        signal.signal(s, note)
-    try:
-        yield stopped
-    finally:
-        for s, handler in before.items():
-            signal.signal(s, handler)

@@ -17,14 +17,13 @@ def main():
     executable = shutil.which("chromium") or shutil.which("google-chrome")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page(viewport={"width": 1200, "height": 800})
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
         page.goto(PAGE.as_uri())
         widget = page.locator(".gentut-latent-grid[data-ready='1']").first
         widget.wait_for()
         page.evaluate("() => window.MathJax?.startup?.promise")
-        widget.evaluate("element => element.scrollIntoView({ block: 'center', behavior: 'instant' })")
-        pad = widget.locator("canvas").first.bounding_box()
-        page.mouse.move(pad["x"] + 0.62 * pad["width"], pad["y"] + 0.4 * pad["height"], steps=5)
+        widget.evaluate("element => window.scrollTo({ top: element.offsetTop - 90, behavior: 'instant' })")
+        widget.get_by_role("button", name="2", exact=False).last.click()  # a test digit goes through the encoder
         page.wait_for_timeout(300)
         PICTURE.parent.mkdir(parents=True, exist_ok=True)
         page.screenshot(path=PICTURE)

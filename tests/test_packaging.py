@@ -28,9 +28,9 @@ def pins():
     return {canonicalize_name(line.split("==")[0]): line.split("==")[1] for line in lines if not line.startswith("#")}
 
 
-def repository():
-    """The module site/repository.py."""
-    spec = importlib.util.spec_from_file_location("gentut_repository", ROOT / "site" / "repository.py")
+def tool_of_the_site(name):
+    """A module of site/."""
+    spec = importlib.util.spec_from_file_location(f"gentut_site_{name}", ROOT / "site" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -127,8 +127,22 @@ def test_versions_agree():
     assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == gentut.__version__
 
 
+def test_the_readmes_numbers_are_those_of_the_result_files(tmp_path):
+    tool = tool_of_the_site("readme_numbers")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert readme == tool.insert(readme, tool.section()), "run python site/readme_numbers.py"
+    for name in ("gentut/published", "benchmarks/results"):
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, tmp_path / name)
+    card = tmp_path / "gentut" / "published" / "vae-2d.json"
+    facts = json.loads(card.read_text())
+    facts["metrics"]["test"]["nats"] = 99.9
+    card.write_text(json.dumps(facts))
+    assert "99.9" in tool.section(tmp_path), "the table does not come from the cards"
+
+
 def test_the_repositorys_address_is_the_same_everywhere():
-    tool = repository()
+    tool = tool_of_the_site("repository")
     github, colab, binder, website = tool.addresses(tool.current())
     config = yaml.safe_load((ROOT / "_config.yml").read_text())
     assert config["repository"]["url"] == github
@@ -151,7 +165,7 @@ def test_the_repositorys_address_is_the_same_everywhere():
 
 
 def test_make_repository_moves_every_address_and_back(tmp_path):
-    tool = repository()
+    tool = tool_of_the_site("repository")
     for path in tool.files():
         target = tmp_path / path.relative_to(ROOT)
         target.parent.mkdir(parents=True, exist_ok=True)

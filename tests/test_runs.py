@@ -163,6 +163,20 @@ def test_a_damaged_state_gives_way_to_the_one_before(tmp_path, how):
         runs.Folder(tmp_path, CONFIG, resume=True).load_state()
 
 
+@pytest.mark.parametrize("older", [0, 1, 2])
+def test_a_state_whose_rename_never_came_is_the_newest(tmp_path, older):
+    folder = runs.Folder(tmp_path, CONFIG, resume=False)
+    for step in range(1, older + 1):
+        folder.save_state(*state(step))
+    (tmp_path / runs.FRESH).write_bytes(runs.pack_state(*state(5)))  # the power failed here
+    folder = runs.Folder(tmp_path, CONFIG, resume=True)
+    assert step_of(*folder.load_state()) == 5
+    folder.save_state(*state(6))
+    assert step_of(*folder.load_state()) == 6 and not (tmp_path / runs.FRESH).exists()
+    (tmp_path / runs.STATE).unlink()
+    assert step_of(*folder.load_state()) == 5
+
+
 # ------------------------------------------------------------------------------- the moment of writing: crashes, faults
 
 

@@ -725,9 +725,12 @@ def validation_loss(model, config, images=PICTURES):
 
 
 @pytest.mark.parametrize("ema", [0.0, 0.5])
-def test_the_best_weights_are_kept(ema):
+def test_the_best_weights_are_kept(tmp_path, ema):
     def unlearn(terms):
         return terms | {"loss": -terms["loss"]}
+
+    def unlearn_then_crash(terms):
+        return crash(terms) if at.step == 38 else unlearn(terms)
 
     backwards = range(22, 43)  # from the fourth epoch on, the loss is made larger
     config = TINY.replace(validation=32, keep_best=True, learning_rate=3e-3, steps=42, ema=ema)
@@ -735,9 +738,14 @@ def test_the_best_weights_are_kept(ema):
     steps, values = run.curve("validation_loss")
     assert steps == [7, 14, 21, 28, 35, 42] and min(values) < min(values[0], values[-1]) - 1
     assert validation_loss(run.model, config) == pytest.approx(min(values), rel=1e-6)
-    last = train(config.replace(keep_best=False), losses=At(unlearn, *backwards))
+    last = train(config.replace(keep_best=False), losses=At(unlearn, *backwards))  # not kept
     assert last.curve("validation_loss")[1] == values
     assert validation_loss(last.model, config) == pytest.approx(values[-1], rel=1e-6)
+    at = At(unlearn_then_crash, *backwards)
+    with pytest.raises(Crash):
+        train(config, losses=at, out=tmp_path / "run")
+    resumed = train(config, losses=At(unlearn, *range(1, 43)), out=tmp_path / "run", resume=True)
+    assert rows(resumed.history) == rows(run.history) and equal(weights(resumed), weights(run))
 
 
 def test_validation_rows_stand_at_the_ends_of_epochs_and_of_the_run():

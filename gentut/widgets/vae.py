@@ -70,7 +70,8 @@ class LatentGrid(anywidget.AnyWidget):
             raise Error(f"n must be a whole number from 5 to 20, got {n!r}")
 
         images, labels = images[:MOST_CODES].cpu(), labels[:MOST_CODES].cpu()
-        mu = _run(model.encoder, data.to_unit(images))[:, :2]  # (batch, 2)
+        pictures = data.to_unit(images)
+        mu = _run(model.encoder, pictures)[:, :2]  # (batch, 2)
         if not mu.isfinite().all() or mu.abs().max() > 1000:
             raise Error("the encoder's codes must be finite and below 1000: was this network trained?")
         # The map is as wide as 99 % of the codes need, at least ±3, at most ±8: a few strays must not shrink the rest.
@@ -78,7 +79,9 @@ class LatentGrid(anywidget.AnyWidget):
         if not 0.25 <= extent <= reach:
             raise Error(f"extent must lie between 0.25 and {reach:g}, half the width of the map, got {extent!r}")
         chosen = [i for k in range(len(classes)) for i in (labels == k).nonzero()[:EXAMPLES, 0].tolist()]
-        networks, weights = base.pack_all({"encoder": encoder, "decoder": decoder}, precision)
+        axis = torch.linspace(-reach, reach, 45)
+        seen = {"encoder": pictures.flatten(1), "decoder": torch.cat([torch.cartesian_prod(axis, axis), mu])}
+        networks, weights = base.pack_all({"encoder": encoder, "decoder": decoder}, precision, seen)
         return cls(
             networks=networks,
             weights=weights,
@@ -126,7 +129,8 @@ class MoonMorph(anywidget.AnyWidget):
         decoders = {name: _halves(model, 1, cls.__name__)[1] for name, model in models.items()}
         moons = data.moon(torch.tensor([1.0, 0.0]))  # full, half
         ends = {name: _run(model.encoder, moons)[:, 0].tolist() for name, model in models.items()}
-        networks, weights = base.pack_all(decoders, precision)
+        seen = {name: torch.linspace(min(-4, *codes), max(4, *codes), 400)[:, None] for name, codes in ends.items()}
+        networks, weights = base.pack_all(decoders, precision, seen)
         return cls(networks=networks, weights=weights, ends=ends)
 
 

@@ -1,7 +1,6 @@
 """Sphinx extension of the book: pages that need no other host, and a notebook cache that knows when it is stale."""
 
 import hashlib
-import io
 import os
 import platform
 import re
@@ -14,6 +13,7 @@ from sphinx.util import logging
 
 logger = logging.getLogger(__name__)
 
+STATE = "application/vnd.jupyter.widget-state+json"
 ICON = re.compile(r'(?:(?<=[{,]))("?)([a-z0-9-]+)\1:\[\d+,\d+,\[[^\]]*\],"[^"]*",(?:"[^"]*"|\["[^"]*","[^"]*"\])\],?')
 
 
@@ -52,14 +52,23 @@ def keep_tags(app, doctree):
             block.children = [nodes.Text(rf"\[{block.astext()}\]")]
 
 
-def drop_scripts(app, pagename, templatename, context, doctree):
-    """No thebe: it names a CDN, and Jupyter Book loads it even where no page offers it."""
+def arrange_scripts(app, pagename, templatename, context, doctree):
+    """Let the text come first: the widgets' state (most of a page's bytes) moves from the head to the body's end.
 
-    def wanted(script):
-        body = getattr(script, "attributes", {}).get("body") or ""
-        return "THEBE_JS_URL" not in body and "sphinx-thebe" not in str(getattr(script, "filename", None) or script)
-
-    context["script_files"] = [script for script in context.get("script_files", []) if wanted(script)]
+    The loader of the widgets goes before MathJax, which takes a while. Thebe goes altogether: it names a CDN, and
+    Jupyter Book loads it even where no page offers it.
+    """
+    first, rest = [], []
+    for script in context.get("script_files", []):
+        attributes = getattr(script, "attributes", {})
+        name, body = str(getattr(script, "filename", None) or script), attributes.get("body") or ""
+        if "sphinx-thebe" in name or "THEBE_JS_URL" in body:
+            continue
+        if attributes.get("type") == STATE:
+            context["body"] += f'<script type="{STATE}">{body}</script>\n'
+        else:
+            (first if "anywidget-lite" in name else rest).append(script)
+    context["script_files"] = first + rest
 
 
 def trim_icons(app, exception):
@@ -80,24 +89,35 @@ def trim_icons(app, exception):
 
 
 def trim_pictures(app, exception):
-    """Store plots with a palette of 256 colours where that is smaller: it halves them, and a plot has few colours."""
+    """Turn plots from PNG into lossless WebP of at most 256 colours: half the bytes, and a plot has few colours."""
+    out = Path(app.outdir)
     if exception or app.builder.name != "html":
         return
-    for path in (Path(app.outdir) / "_images").glob("*.png"):
+    done = {}
+    for path in (out / "_images").glob("*.png"):
         with Image.open(path) as picture:
-            if picture.mode == "P" or picture.convert("RGBA").getextrema()[3] != (255, 255):
-                continue  # done before, or transparent
-            small = io.BytesIO()
-            picture.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
-        if small.tell() < path.stat().st_size:
-            path.write_bytes(small.getvalue())
+            if picture.convert("RGBA").getextrema()[3] != (255, 255):
+                continue  # transparent: a palette would lose that
+            plain = picture.convert("RGB").quantize(256, dither=Image.Dither.NONE).convert("RGB")
+        small = path.with_suffix(".webp")
+        plain.save(small, lossless=True, quality=80)
+        if small.stat().st_size < path.stat().st_size:
+            path.unlink()
+            done[f"_images/{path.name}"] = f"_images/{small.name}"
+        else:
+            small.unlink()
+    for page in out.rglob("*.html") if done else ():
+        text = page.read_text(encoding="utf-8")
+        new = re.sub(r"_images/[\w.-]+", lambda match: done.get(match.group(), match.group()), text)
+        if new != text:
+            page.write_text(new, encoding="utf-8")
 
 
 def setup(app):
     """Connect the functions above."""
     app.connect("config-inited", drop_stale_cache, priority=100)  # before myst-nb reads the cache's path
     app.connect("doctree-read", keep_tags)
-    app.connect("html-page-context", drop_scripts, priority=999)  # after everybody has added theirs
+    app.connect("html-page-context", arrange_scripts, priority=999)  # after everybody has added theirs
     app.connect("build-finished", trim_icons)
     app.connect("build-finished", trim_pictures)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

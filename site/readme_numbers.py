@@ -1,0 +1,93 @@
+"""The numbers of README.md: a table made from the cards of the published networks and the benchmarks' results.
+
+    python site/readme_numbers.py            rewrites the section between the two markers
+    python site/readme_numbers.py --check    exits 1 if the section is not what the files say
+
+No number in that section is typed by hand; tests/test_packaging.py runs the check.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+START, END = "<!-- numbers: made by site/readme_numbers.py -->", "<!-- end of numbers -->"
+
+
+def networks(folder: Path) -> list[str]:
+    """One row for each published network: nats on the test pictures, on the training pictures, and what it took."""
+    lines = [
+        "| network | latent | nats, test | nats, train | n | trained | on |",
+        "|---|--:|--:|--:|--:|--:|---|",
+    ]
+    for path in sorted(folder.glob("*.json")):
+        card = json.loads(path.read_text())
+        test, train = card["metrics"]["test"], card["metrics"]["train"]
+        cells = [
+            f"`{path.stem}`",
+            str(card["config"]["latent"]),
+            f"{test['nats']:.1f}",
+            f"{train['nats']:.1f}",
+            f"{test['n']:,}",
+            f"{card['steps']:,} steps, {card['seconds']:,.0f} s",
+            card["device"],
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def benchmarks(folder: Path) -> list[str]:
+    """One row for each machine that the training benchmark was run on: the notes' loop against gentut's."""
+    records = [json.loads(path.read_text()) for path in sorted(folder.glob("vae_training-*.json"))]
+    records = [record for record in records if not record["quick"]]
+    if not records:
+        return []
+    lines = [
+        "",
+        "Training speed (`make bench`): a DataLoader loop as in most tutorials, with the best of 0, 1 and 2 workers,",
+        "against gentut's, at the same network (784-256-2), batch and epochs. The two run in turns, epoch by epoch.",
+        "",
+        "| machine | pictures | seconds an epoch, loop / gentut | ratio | peak MB, loop / gentut | validation nats |",
+        "|---|--:|--:|--:|--:|--:|",
+    ]
+    for record in records:
+        loop, ours, machine = record["sides"]["notes"], record["sides"]["gentut"], record["machine"]
+        cells = [
+            machine.get("gpu") or f"{machine['cpu']}, {machine['cores']} cores",
+            f"{record['n']['pictures']:,}",
+            f"{loop['median_epoch_seconds']:.2f} / {ours['median_epoch_seconds']:.2f}",
+            f"{record['ratio_of_medians']:.1f} ×",
+            f"{loop['peak_memory_bytes'] / 1e6:,.0f} / {ours['peak_memory_bytes'] / 1e6:,.0f}",
+            f"{loop['validation_nats']:.1f} / {ours['validation_nats']:.1f}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def section(root: Path = ROOT) -> str:
+    """What stands between the markers."""
+    rows = [*networks(root / "gentut" / "published"), *benchmarks(root / "benchmarks" / "results")]
+    return "\n".join(["", *rows, ""])
+
+
+def insert(text: str, body: str) -> str:
+    """The text with the section between its markers replaced."""
+    before, rest = text.split(START)
+    return before + START + "\n" + body + "\n" + END + rest.split(END)[1]
+
+
+def main():
+    """Rewrite or check README.md."""
+    readme = ROOT / "README.md"
+    text = readme.read_text(encoding="utf-8")
+    new = insert(text, section())
+    if "--check" in sys.argv:
+        if text != new:
+            raise SystemExit("README.md's numbers are not those of the result files: run python site/readme_numbers.py")
+    elif text != new:
+        readme.write_text(new, encoding="utf-8")
+        print("README.md has new numbers")
+
+
+if __name__ == "__main__":
+    main()
