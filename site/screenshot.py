@@ -11,7 +11,7 @@ PICTURE = ROOT / "site" / "images" / "vae-page.png"
 
 
 def main():
-    """Open the page from its file, point at the latent space, and take the picture."""
+    """Open the page from its file, give the widget a test digit, and take the picture."""
     if not PAGE.is_file():
         raise SystemExit(f"{PAGE.relative_to(ROOT)} is missing: run `make book`")
     executable = shutil.which("chromium") or shutil.which("google-chrome")
@@ -22,8 +22,9 @@ def main():
         widget = page.locator(".gentut-latent-grid[data-ready='1']").first
         widget.wait_for()
         page.evaluate("() => window.MathJax?.startup?.promise")
-        widget.evaluate("element => window.scrollTo({ top: element.offsetTop - 90, behavior: 'instant' })")
-        widget.get_by_role("button", name="2", exact=False).last.click()  # a test digit goes through the encoder
+        widget.get_by_role("button", name="Test digit 3").click()  # it goes through the encoder
+        top = "element.getBoundingClientRect().top + window.scrollY - 90"
+        widget.evaluate(f"element => window.scrollTo({{ top: {top}, behavior: 'instant' }})")
         page.wait_for_timeout(300)
         PICTURE.parent.mkdir(parents=True, exist_ok=True)
         page.screenshot(path=PICTURE)

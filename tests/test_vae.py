@@ -533,7 +533,7 @@ def test_reproduce_trains_measures_and_writes_a_card(tmp_path, monkeypatch):
     for part, ask in [("test", {}), ("train", {"n": 10_000, "split": "train"}), ("mini", {"n": 1000})]:
         assert vae.evaluate(model, "mnist-mini", **ask) == card["metrics"][part]  # of the float16 weights
     assert card["data_sha256"] == data.digest(data.load("mnist-mini").train_images)
-    assert (card["family"], card["seed"], card["steps"]) == ("vae", 0, 30) and card["seconds"] > 0
+    assert (card["family"], card["seed"], card["steps"]) == ("vae", 0, 30) and card["seconds"] >= 0
     with pytest.raises(Error, match="already holds"):
         vae.reproduce("tiny", out, device="cpu")
     path.unlink()
