@@ -121,6 +121,14 @@ def card_of(run, family, metrics):
     }
 
 
+def describe(run, family):
+    """Put a card beside a finished run's weights.safetensors, so that `load`, `sample` and `evaluate` take the path."""
+    if run.folder is not None and run.complete:
+        raw = (run.folder / "weights.safetensors").read_bytes()
+        facts = {**card_of(run, family, {}), "sha256": runs.sha256(raw), "bytes": len(raw)}
+        runs.write_json(run.folder / "weights.json", facts)
+
+
 def headline(card):
     """(name, value) of the number by which networks of a family are compared; smaller is better."""
     test = card["metrics"]["test"]

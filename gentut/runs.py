@@ -3,7 +3,7 @@
     config.json                what was asked for
     log.jsonl                  one row per logged step
     state.safetensors          everything needed to go on; state-previous.safetensors is the one before
-    weights.safetensors        the trained network
+    weights.safetensors        the trained network; weights.json is its card
     results.json               how it ended
 
 A state is one file: tensors plus a JSON text in the safetensors header, with a SHA-256 over both. One file can be

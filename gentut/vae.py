@@ -169,7 +169,9 @@ def train(config, *, images=None, out=None, resume=False, device=None):
     elif not torch.is_tensor(images) or images.shape[1:] != (28, 28):
         what = tuple(images.shape) if torch.is_tensor(images) else type(images).__name__
         raise Error(f"expected a tensor of uint8 pictures of shape (n, 28, 28), got {what}")
-    return training.fit(build(config), config, losses, images, out=out, resume=resume, device=device)
+    run = training.fit(build(config), config, losses, images, out=out, resume=resume, device=device)
+    checkpoints.describe(run, "vae")
+    return run
 
 
 def reproduce(name, out, *, resume=False, device=None):

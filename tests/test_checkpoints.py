@@ -278,7 +278,8 @@ def test_every_network_is_as_good_as_its_card_says(name):
     assert dataclasses.asdict(model.config) == dataclasses.asdict(vae.Config(**card["config"]))
     stated = card["metrics"]["mini"]
     again = vae.evaluate(model, "mnist-mini", n=stated["n"], seed=stated["seed"], k=1)
-    for key in ("nats", "standard_error", "reconstruction", "kl"):
-        assert again[key] == pytest.approx(stated[key], abs=0.005, rel=1e-5), key
-    for key in ("n", "seed", "pictures", "active_units"):
-        assert again[key] == stated[key]
+    bound = {"importance_weighted_nats", "k"}  # takes a minute with as many codes as the card states
+    assert again.keys() - bound == stated.keys() - bound
+    for key in again.keys() - bound:
+        close = pytest.approx(stated[key], abs=0.005, rel=1e-5) if isinstance(stated[key], float) else stated[key]
+        assert again[key] == close, key

@@ -59,7 +59,7 @@ def test_train_and_resume(gentut, tmp_path):
     status, said, err = gentut("train", "vae", "--scale", "test", "--out", out, "--device", "cpu", *OPTIONS)
     assert (status, err) == (0, "")
     assert {p.name for p in out.iterdir()} == {
-        "config.json", "log.jsonl", "results.json", runs.STATE, runs.PREVIOUS, "weights.safetensors"}
+        "config.json", "log.jsonl", "results.json", runs.STATE, runs.PREVIOUS, "weights.safetensors", "weights.json"}
     config = runs.read_json(out / "config.json")
     assert (config["data"], config["steps"], config["encoder"]) == ("mnist-mini", 12, [8])
     last = json.loads((out / "log.jsonl").read_text().splitlines()[-1])
@@ -68,6 +68,9 @@ def test_train_and_resume(gentut, tmp_path):
     again = gentut("train", "vae", "--scale", "test", "--out", out, "--device", "cpu", *OPTIONS, "--resume")
     assert again == (0, said, "")
     assert (out / "weights.safetensors").read_bytes() == before
+    # one's own network can be measured and sampled as a published one can
+    status, said, err = gentut("evaluate", out / "weights.safetensors", "--n", 20, "--device", "cpu")
+    assert (status, err) == (0, "") and "n 20" in said
 
 
 def test_the_scale_comes_from_the_environment_and_the_folder_has_a_default(gentut, tmp_path, monkeypatch):
