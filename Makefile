@@ -12,6 +12,8 @@ PYTHON ?=
 URL ?=
 # One thread for each of two test processes is quicker than two processes that fight over the threads.
 TEST_ENV := GENTUT_SCALE=test OMP_NUM_THREADS=1
+# Waiting threads sleep instead of spinning; gentut/__init__.py says why.
+export OMP_WAIT_POLICY := passive
 NODE := PATH="$(CURDIR)/$(BIN):$$PATH"
 
 help:
