@@ -12,8 +12,8 @@ PYTHON ?=
 URL ?=
 # One thread for each of two test processes is quicker than two processes that fight over the threads.
 TEST_ENV := GENTUT_SCALE=test OMP_NUM_THREADS=1
-# Waiting threads sleep instead of spinning; gentut/__init__.py says why.
-export OMP_WAIT_POLICY := passive
+# Waiting threads soon sleep instead of spinning on; gentut/__init__.py says why.
+export GOMP_SPINCOUNT := 10000
 NODE := PATH="$(CURDIR)/$(BIN):$$PATH"
 
 help:

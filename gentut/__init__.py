@@ -7,9 +7,9 @@ when they are first used, so `import gentut` is quick and needs neither torch no
 import importlib
 import os
 
-# Threads of PyTorch that wait for work should sleep, not spin: beside one busy process, spinning made training on two
-# cores 50 times slower. OpenMP reads this when torch is imported, so import gentut first.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# Threads of PyTorch that wait for work should soon sleep, not spin on: beside a busy process, spinning made training on
+# two cores 50 times slower. OpenMP reads this when torch is imported, so import gentut first.
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 __version__ = "0.1.0"
 

@@ -51,7 +51,7 @@ def benchmarks(folder: Path) -> list[str]:
         "|---|--:|--:|--:|--:|--:|",
     ]
     for record in records:
-        loop, ours, machine = record["sides"]["notes"], record["sides"]["gentut"], record["machine"]
+        loop, ours, machine = record["sides"][record["compared_with"]], record["sides"]["gentut"], record["machine"]
         cells = [
             machine.get("gpu") or f"{machine['cpu']}, {machine['cores']} cores",
             f"{record['n']['pictures']:,}",

@@ -59,7 +59,8 @@ def test_a_quick_run_without_mnist(benchmark, tmp_path, monkeypatch, capsys):
     assert {"python", "torch", "numpy", "pillow", "gentut"} <= record["versions"].keys()
     assert record["command"].startswith("python benchmarks/vae_training.py --quick --epochs 2")
     notes, ours = record["sides"]["notes"], record["sides"]["gentut"]
-    for side in (notes, ours):
+    assert record["compared_with"] == min(("notes", "calm"), key=lambda s: record["sides"][s]["median_epoch_seconds"])
+    for side in (notes, record["sides"]["calm"], ours):
         assert len(side["epoch_seconds"]) == 2 and min(side["epoch_seconds"]) > 0
         assert side["updates"] == 24 and side["peak_memory_bytes"] > 1e8
         assert 150 < side["validation_nats"] < 400  # an untrained network has 543
