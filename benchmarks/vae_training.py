@@ -177,7 +177,8 @@ def gentut_worker(args, device, train, held):
 
     vae.losses = paced  # what vae.train trains with
     config = vae.Config(
-        data=args.data, epochs=1 + args.epochs, batch_size=BATCH, learning_rate=RATE, seed=SEED, validation=0
+        data=args.data, epochs=1 + args.epochs, batch_size=BATCH, learning_rate=RATE, seed=SEED, validation=0,
+        precision=args.precision,
     )
     tell({"ready": True})
     run = vae.train(config, images=train, device=str(device))
@@ -211,7 +212,8 @@ def work(args):
     """What a side's process does; its last message is its result."""
     device = training.choose_device(args.device)
     train, held = pictures(args)
-    result = {"notes": notes_worker, "calm": notes_worker, "gentut": gentut_worker}[args.worker](args, device, train, held)
+    worker = gentut_worker if args.worker == "gentut" else notes_worker
+    result = worker(args, device, train, held)
     result["peak_memory_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     if device.type == "cuda":
         result["peak_device_bytes"] = torch.cuda.max_memory_allocated(device)
@@ -223,7 +225,8 @@ class Side:
 
     def __init__(self, name, args):
         command = [sys.executable, __file__, "--worker", name, "--data", args.data, "--epochs", str(args.epochs)]
-        command += ["--device", args.device] * bool(args.device) + ["--quick"] * args.quick
+        command += ["--precision", args.precision] + ["--quick"] * args.quick
+        command += ["--device", args.device] * bool(args.device)
         path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
         environment = {**os.environ, "CI": "1", "PYTHONPATH": path}
         environment.pop("OMP_WAIT_POLICY", None)
@@ -346,6 +349,7 @@ def main(words=None):
     parser.add_argument("--epochs", type=int, default=10, help="timed epochs; one more warms up")
     parser.add_argument("--device", help="cpu, cuda or cuda:0; the GPU if there is one by default")
     parser.add_argument("--data", default="mnist", help="mnist, fashion-mnist or mnist-mini")
+    parser.add_argument("--precision", default="auto", help="of gentut's side; the notes' loop knows only fp32")
     parser.add_argument("--out", type=Path, help="default: benchmarks/results/vae_training-DEVICE.json")
     parser.add_argument("--quick", action="store_true", help="a thousand pictures: to see that it runs, not how fast")
     parser.add_argument("--worker", choices=("notes", "calm", "gentut"), help=argparse.SUPPRESS)
@@ -357,6 +361,7 @@ def main(words=None):
         if args.worker:
             return work(args)
         device = training.choose_device(args.device)
+        vae.Config(precision=args.precision)  # refuses an unknown one
         if args.data == "mnist":
             try:
                 data.load("mnist")
@@ -368,7 +373,7 @@ def main(words=None):
         record = compare(args)
     except gentut.Error as why:
         parser.exit(2, f"{why}\n")
-    kind = "quick-" * args.quick + device.type
+    kind = "quick-" * args.quick + device.type + f"-{args.precision}" * (args.precision != "auto")
     out = args.out or ROOT / "benchmarks" / "results" / f"vae_training-{kind}.json"
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(record, indent=1) + "\n")

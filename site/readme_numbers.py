@@ -47,13 +47,13 @@ def benchmarks(folder: Path) -> list[str]:
         "Training speed (`make bench`): a DataLoader loop as in most tutorials, with the best of 0, 1 and 2 workers,",
         "against gentut's, at the same network (784-256-2), batch and epochs. The two run in turns, epoch by epoch.",
         "",
-        "| machine | pictures | seconds an epoch, loop / gentut | ratio | peak MB, loop / gentut | validation nats |",
+        "| machine, gentut's precision | pictures | seconds an epoch, loop / gentut | ratio | peak MB, loop / gentut | validation nats |",
         "|---|--:|--:|--:|--:|--:|",
     ]
     for record in records:
         loop, ours, machine = record["sides"][record["compared_with"]], record["sides"]["gentut"], record["machine"]
         cells = [
-            machine.get("gpu") or f"{machine['cpu']}, {machine['cores']} cores",
+            (machine.get("gpu") or f"{machine['cpu']}, {machine['cores']} cores") + f", {ours['precision']}",
             f"{record['n']['pictures']:,}",
             f"{loop['median_epoch_seconds']:.2f} / {ours['median_epoch_seconds']:.2f}",
             f"{record['ratio_of_medians']:.1f} ×",
