@@ -47,7 +47,7 @@ def benchmarks(folder: Path) -> list[str]:
         "Training speed (`make bench`): a DataLoader loop as in most tutorials, with the best of 0, 1 and 2 workers,",
         "against gentut's, at the same network (784-256-2), batch and epochs. The two run in turns, epoch by epoch.",
         "",
-        "| machine, gentut's precision | pictures | seconds an epoch, loop / gentut | ratio | peak MB, loop / gentut | validation nats |",
+        "| machine, gentut's precision | pictures | s an epoch, each | ratio | peak MB, each | validation nats, each |",
         "|---|--:|--:|--:|--:|--:|",
     ]
     for record in records:
