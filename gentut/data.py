@@ -58,6 +58,8 @@ SOURCES = {
 }
 MINI = Path(__file__).parent / "embedded" / "mnist-mini.npz"
 MINI_SHA256 = "b1847cdde9392fc66a24fa8dec895897184e5a84529bb6500305a51df64959fe"  # digest() of its four arrays
+# digest() of binarise(the MNIST test pictures) as uint8: the one binarisation on which the book compares likelihoods
+BINARISED_TEST_SHA256 = "2b9fb9ecb5bbee0095dad563d6c6f4e2c6a2c10f9d370dfe851f835624b91dc0"
 NAMES = ("mnist-mini", *SOURCES)
 
 

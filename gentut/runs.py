@@ -14,6 +14,7 @@ import contextlib
 import hashlib
 import json
 import os
+import sys
 from pathlib import Path
 
 import torch
@@ -168,6 +169,8 @@ class Folder:
             try:
                 found = unpack_state((self.path / name).read_bytes())
                 self.newest = name
+                if reasons:
+                    print(f"{'; '.join(reasons)}; going on from {name}", file=sys.stderr)
                 return found
             except FileNotFoundError:
                 continue

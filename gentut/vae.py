@@ -222,7 +222,9 @@ def evaluate(model, name="mnist", *, n=None, split="test", seed=0, k=1000):
         result["kl"] = kl.mean().item()
     if not c.binary:
         result["floor"] = metrics.grey_floor(images).mean().item()
-    elif split == "test":
+    else:
+        result["binarised_sha256"] = data.digest(x.to(torch.uint8))
+    if c.binary and split == "test":
         bound = log_likelihood(model, x, k, generator=g)
         result |= {"importance_weighted_nats": -bound.double().mean().item(), "k": k}
     return result

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gentut import Error, checkpoints, runs, vae
+from gentut import Error, checkpoints, data, runs, vae
 
 TINY = vae.Config(encoder=(8,), decoder=(6,), data="mnist-mini", steps=1)
 PAGE = ("vae-2d",)  # networks that travel inside a page
@@ -283,3 +283,9 @@ def test_every_network_is_as_good_as_its_card_says(name):
     for key in again.keys() - bound:
         close = pytest.approx(stated[key], abs=0.005, rel=1e-5) if isinstance(stated[key], float) else stated[key]
         assert again[key] == close, key
+
+
+def test_the_binary_network_was_scored_on_the_shared_binarisation():
+    test = checkpoints.card("vae-20d-binary")["metrics"]["test"]
+    assert test["n"] == 10_000 and test["binarised_sha256"] == data.BINARISED_TEST_SHA256
+    assert data.BINARISED_TEST_SHA256 == "2b9fb9ecb5bbee0095dad563d6c6f4e2c6a2c10f9d370dfe851f835624b91dc0"

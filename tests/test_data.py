@@ -426,7 +426,7 @@ def test_the_fixed_binarisation_is_the_same_everywhere():
 @needs_mnist
 def test_the_fixed_binarisation_of_the_mnist_test_set():
     data.load.cache_clear()
-    want = "2b9fb9ecb5bbee0095dad563d6c6f4e2c6a2c10f9d370dfe851f835624b91dc0"
+    want = data.BINARISED_TEST_SHA256
     assert bits_digest(data.load("mnist").test_images) == want
 
 

@@ -89,7 +89,7 @@ function render({ model, el: host }) {
   const wide = slider({ label: "Extent", min: lowest, max: lowest + 0.05 * steps, step: 0.05, value: model.get("extent"), show: v => `±${v.toFixed(3)}`,
     oninput: extent => save({ extent: Math.abs(extent - NOTES) < 1e-6 ? NOTES : extent }) });
   const thumbs = el("div", { class: "gt-thumbs", role: "group", "aria-label": "Take a test digit" });
-  const hints = { map: "point at it; a click holds z", tiles: "click one" };
+  const hints = { map: "point; click to hold", tiles: "click one" };
   const panel = (name, title, ...children) => el("div", { class: `gt-panel gt-in-${name}` },
     el("p", { class: "gt-title" }, title, hints[name] ? el("span", { class: "gt-hint" }, hints[name]) : null), ...children);
   const square = (...children) => el("div", { class: "gt-square" }, ...children);
