@@ -234,9 +234,14 @@ def test_the_second_ctrl_c_interrupts_at_once(tmp_path):
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
 
-    with pytest.raises(KeyboardInterrupt):
-        train(TINY, losses=At(twice, 8), out=tmp_path / "run")
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    # a test run started in the background inherits "ignore SIGINT", which a second signal would then get back
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            train(TINY, losses=At(twice, 8), out=tmp_path / "run")
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
     train(TINY, out=tmp_path / "run", resume=True)
 
 
