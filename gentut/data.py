@@ -111,10 +111,16 @@ def digest(*tensors):
 # ------------------------------------------------------------------------------------------------ pictures and tensors
 
 
+def check_images(images):
+    """Raise Error unless images are a uint8 tensor (n, height, width)."""
+    if not torch.is_tensor(images) or images.dtype != torch.uint8 or images.ndim != 3:
+        what = f"{images.dtype} {tuple(images.shape)}" if torch.is_tensor(images) else type(images).__name__
+        raise Error(f"expected a tensor of uint8 pictures of shape (n, height, width), got {what}")
+
+
 def to_unit(images):
     """uint8 (n, 28, 28) in 0..255 → float32 (n, 1, 28, 28) in [0, 1], on the same device."""
-    if images.dtype != torch.uint8 or images.ndim != 3:
-        raise Error(f"expected uint8 pictures of shape (n, height, width), got {images.dtype} {tuple(images.shape)}")
+    check_images(images)
     return images.unsqueeze(1).float().div_(255)
 
 
@@ -136,8 +142,7 @@ def binarise(images, seed=0):
     uint8 (n, 28, 28) → float32 0/1 (n, 1, 28, 28). The draw is integer arithmetic on numpy's frozen Mersenne Twister
     stream, so the same seed gives the same bits on every machine; the digest of the MNIST test set's is tested.
     """
-    if images.dtype != torch.uint8 or images.ndim != 3:
-        raise Error(f"expected uint8 pictures of shape (n, height, width), got {images.dtype} {tuple(images.shape)}")
+    check_images(images)
     u = np.random.RandomState(seed).randint(0, 255, size=tuple(images.shape), dtype=np.uint8)  # 0..254
     return (images.cpu() > torch.from_numpy(u)).float().unsqueeze(1)
 

@@ -167,9 +167,7 @@ def fit(model, config, losses, images, labels=None, *, out=None, resume=False, d
 
 def _check_images(images, labels, config):
     """Raise Error for pictures that cannot be trained on; return how many are trained on. Nothing is written before."""
-    if not torch.is_tensor(images) or images.dtype != torch.uint8 or images.ndim != 3:
-        what = f"{images.dtype} {tuple(images.shape)}" if torch.is_tensor(images) else type(images).__name__
-        raise Error(f"expected a tensor of uint8 pictures of shape (n, height, width), got {what}")
+    data.check_images(images)
     if labels is not None and len(labels) != len(images):
         raise Error(f"there are {len(images)} pictures but {len(labels)} labels")
     held = len(images) - config.validation

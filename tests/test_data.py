@@ -382,7 +382,7 @@ def test_to_unit():
     assert x.shape == (3, 1, 1, 1) and x.dtype == torch.float32
     assert torch.allclose(x.flatten(), torch.tensor([0, 0.2, 1])) and images.max() == 255
     for wrong in (images.float(), images[0], images.unsqueeze(0)):
-        with pytest.raises(Error, match="expected uint8 pictures"):
+        with pytest.raises(Error, match="expected a tensor of uint8 pictures"):
             data.to_unit(wrong)
 
 
@@ -438,7 +438,7 @@ def test_binarise_draws_white_as_often_as_grey_says():
     assert x[..., 0].max() == 0 and x[..., 255].min() == 1  # black and white stay what they are
     error = (p * (1 - p) / len(grey)).sqrt() + 1e-12
     assert ((x.mean((0, 1, 2)) - p).abs() / error).max() < 4.5
-    with pytest.raises(Error, match="expected uint8 pictures"):
+    with pytest.raises(Error, match="expected a tensor of uint8 pictures"):
         data.binarise(x)
 
 

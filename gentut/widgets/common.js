@@ -49,6 +49,14 @@ export function watchTheme(callback, signal) {
   signal.addEventListener("abort", () => observer.disconnect());
 }
 
+// `on(name, f)` for the model's events that lasts as long as the view: the signal takes the listeners off again.
+export function follower(model, signal) {
+  return (name, f) => {
+    model.on(name, f);
+    signal.addEventListener("abort", () => model.off(name, f));
+  };
+}
+
 // A function that asks for `draw` once in the next frame, however often it is called before.
 export function frames(draw, signal) {
   let asked = 0;

@@ -1,6 +1,6 @@
 // LatentGrid: the 2-D latent space of a VAE under the pointer, as tiles, and under a digit that the reader draws.
 import { bytesOf, float16, network } from "./nn.js";
-import { announcer, clamp, colour, css, el, frames, gaussian, normPpf, number, picture, sharp, slider, watchTheme } from "./common.js";
+import { announcer, clamp, colour, css, el, follower, frames, gaussian, normPpf, number, picture, sharp, slider, watchTheme } from "./common.js";
 import { digit } from "./digit.js";
 
 const TAIL = 0.05;                        // the notes' grid is norm.ppf(linspace(0.05, 0.95, n)) ...
@@ -42,8 +42,7 @@ const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowD
 function render({ model, el: host }) {
   const life = new AbortController(), { signal } = life;
   const listen = (node, names, f) => { for (const name of names.split(" ")) node.addEventListener(name, f, { signal }); };
-  const follow = [];                      // model listeners, taken off again at the end
-  const on = (name, f) => { model.on(name, f); follow.push([name, f]); };
+  const on = follower(model, signal);
 
   const weights = bytesOf(model.get("weights")), spec = model.get("networks");
   const encoder = network(spec.encoder, weights), decoder = network(spec.decoder, weights, TOGETHER);
@@ -440,10 +439,7 @@ function render({ model, el: host }) {
   on("change:extent", () => { wide.put(model.get("extent")); plan(); });
   draw();
   root.dataset.ready = "1";
-  return () => {
-    life.abort();
-    for (const [name, f] of follow) model.off(name, f);
-  };
+  return () => life.abort();
 }
 
 export default { render };

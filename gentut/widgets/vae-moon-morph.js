@@ -1,6 +1,6 @@
 // MoonMorph: from full moon to half moon through the codes of an autoencoder and of a VAE, and moons decoded from N(0, 1).
 import { bytesOf, network } from "./nn.js";
-import { announcer, choice, clamp, colour, css, el, frames, gaussian, number, picture, sharp, slider, watchTheme } from "./common.js";
+import { announcer, choice, clamp, colour, css, el, follower, frames, gaussian, number, picture, sharp, slider, watchTheme } from "./common.js";
 
 const PHASES = 201;     // true moons that "the nearest" is looked for among
 const POINTS = 81;      // points of each curve
@@ -42,8 +42,7 @@ export function nearest(values, start = 0) {
 
 function render({ model, el: host }) {
   const life = new AbortController(), { signal } = life;
-  const follow = [];
-  const on = (name, f) => { model.on(name, f); follow.push([name, f]); };
+  const on = follower(model, signal);
   const weights = bytesOf(model.get("weights")), spec = model.get("networks"), ends = model.get("ends");
   const nets = Object.fromEntries(Object.keys(spec).map(name => [name, network(spec[name], weights)]));
   const decode = (name, code) => nets[name].forward(Float32Array.of(code));
@@ -216,10 +215,7 @@ function render({ model, el: host }) {
   const errorAt = (kind, t) => curves[kind][Math.round(t * (POINTS - 1))][0].toFixed(3);
   draw();
   root.dataset.ready = "1";
-  return () => {
-    life.abort();
-    for (const [name, f] of follow) model.off(name, f);
-  };
+  return () => life.abort();
 }
 
 export default { render };
