@@ -62,7 +62,10 @@ def processes(device):
 
 def device_name(device):
     """What a card says a run was made on."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu, {torch.get_num_threads()} threads"
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    threads = torch.get_num_threads()
+    return f"cpu, {threads} thread" + "s" * (threads > 1)
 
 
 def progress(total, done, quiet):

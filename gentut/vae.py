@@ -122,17 +122,23 @@ def build(config):
 
 
 def reparameterise(mu, log_var, eps):
-    """z = mu + sigma · eps: a sample of N(mu, sigma²) through which gradients flow. All (batch, latent)."""
+    """z = mu + sigma · eps: a sample through which gradients flow; all (batch, latent)."""
     return mu + (0.5 * log_var).exp() * eps
 
 
 def kl_to_standard_normal(mu, log_var):
-    """D(N(mu, sigma²) ‖ N(0, 1)) = ½(mu² + sigma² - log sigma² - 1), in nats, per latent: (batch, latent)."""
+    """D(N(mu, sigma²) ‖ N(0, 1)) of each latent, in nats: (batch, latent).
+
+    It is ½(mu² + sigma² - log sigma² - 1).
+    """
     return 0.5 * (mu**2 + log_var.exp() - log_var - 1)
 
 
 def reconstruction_nats(logits, x):
-    """-log p(x|z) for Bernoulli pixels, summed over pixels: (batch,). For grey x it is the cross-entropy instead."""
+    """-log p(x|z) for Bernoulli pixels, summed over pixels: (batch,).
+
+    For grey x it is the cross-entropy instead.
+    """
     return F.binary_cross_entropy_with_logits(logits, x, reduction="none").flatten(1).sum(1)
 
 
