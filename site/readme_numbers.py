@@ -46,6 +46,7 @@ def benchmarks(folder: Path) -> list[str]:
         "",
         "Training speed (`make bench`): a DataLoader loop as in most tutorials, with the best of 0, 1 and 2 workers,",
         "against gentut's, at the same network (784-256-2), batch and epochs. The two run in turns, epoch by epoch.",
+        "A row is one run; the loop's own time differs between runs, so a small difference of ratios tells nothing.",
         "",
         "| machine, gentut's precision | pictures | s an epoch, each | ratio | peak MB, each | validation nats, each |",
         "|---|--:|--:|--:|--:|--:|",
