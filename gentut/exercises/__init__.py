@@ -1,8 +1,8 @@
 """Behind the self-checking exercises: `check("vae.kl", my_function)` says whether an answer is right, and if not, why.
 
 A check tries the answer on a few inputs and compares it with what the package computes. It prints one line or two and
-never stops a notebook: a wrong answer is no error. Names start with the chapter's name; the file of that name beside this
-one holds the chapter's checks.
+never stops a notebook: a wrong answer is no error. Names start with the chapter's name; the file of that name beside
+this one holds the chapter's checks.
 """
 
 import importlib
