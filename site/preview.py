@@ -1,0 +1,55 @@
+"""Show a chapter's widgets without building the book: `python site/preview.py markov`.
+
+The page, _build/preview/book/markov.html, has the widgets as their constructors make them, and the loader of the published site. Browser tests run on it
+with GENTUT_SITE=_build/preview; what they check of the rest of a page needs the built book.
+"""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+from ipywidgets.embed import dependency_state
+
+import gentut
+from gentut import widgets
+
+ROOT = Path(__file__).resolve().parents[1]
+OUT = ROOT / "_build" / "preview"
+STATE, VIEW = ("application/vnd.jupyter.widget-" + kind + "+json" for kind in ("state", "view"))
+PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Widgets of the chapter {chapter}</title>
+<style>:root {{ color-scheme: light dark }} main {{ max-width: 720px; margin: 1rem auto; padding: 0 16px }} body {{ margin: 0 }}</style>
+</head><body><main><article class="bd-article"><h1>{chapter}</h1>{views}</article></main>
+<script type="{state_type}">{state}</script>
+<script src="../_static/anywidget-lite.js"></script></body></html>
+"""  # noqa: E501
+
+
+def main(chapter):
+    """Write the preview of one chapter's widgets."""
+    homes = {name: home for name, home in widgets._HOMES.items() if name not in ("pack", "LatentGrid", "MoonMorph")}
+    gentut.choose("chapter", chapter, sorted(set(homes.values())))
+    shown = [getattr(widgets, name)() for name, home in homes.items() if home == chapter]
+    state = {"version_major": 2, "version_minor": 0, "state": dependency_state(shown, drop_defaults=False)}
+    tags = {w: f'<script type="{VIEW}">{json.dumps({"model_id": w.model_id})}</script>' for w in shown}
+    views = "".join(f"<h2>{type(w).__name__}</h2>{tag}" for w, tag in tags.items())
+    (OUT / "book").mkdir(parents=True, exist_ok=True)
+    (OUT / "_static").mkdir(exist_ok=True)
+    shutil.copy(ROOT / "site" / "static" / "anywidget-lite.js", OUT / "_static")
+    text = json.dumps(state).replace("</", "<\\/")
+    (OUT / "book" / f"{chapter}.html").write_text(
+        PAGE.format(chapter=chapter, views=views, state=text, state_type=STATE), encoding="utf-8"
+    )
+    (OUT / "index.html").write_text("<!doctype html><title>Preview</title>", encoding="utf-8")
+    print(OUT / "book" / f"{chapter}.html")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        raise SystemExit("usage: python site/preview.py CHAPTER")
+    try:
+        main(sys.argv[1])
+    except gentut.Error as why:
+        raise SystemExit(str(why)) from None
