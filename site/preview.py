@@ -1,7 +1,8 @@
 """Show a chapter's widgets without building the book: `python site/preview.py markov`.
 
-The page, _build/preview/book/markov.html, has the widgets as their constructors make them, and the loader of the published site. Browser tests run on it
-with GENTUT_SITE=_build/preview; what they check of the rest of a page needs the built book.
+The page, _build/preview/book/markov.html, has the widgets as their constructors make them, and the loader of the
+published site. Browser tests run on it with GENTUT_SITE=_build/preview; what they check of the rest of a page needs the
+built book.
 """
 
 import json
