@@ -19,7 +19,6 @@ training is timed. In the end both networks are measured on the same 5,000 pictu
 import argparse
 import json
 import os
-import platform
 import resource
 import statistics
 import subprocess
@@ -34,6 +33,9 @@ from torch import nn
 
 import gentut
 from gentut import data, training, vae
+
+sys.path.insert(0, str(Path(__file__).parent))
+from surroundings import machine, versions
 
 ROOT = Path(__file__).resolve().parents[1]
 BATCH, RATE, SEED = 128, 1e-3, 0
@@ -298,29 +300,6 @@ def compare(args):
         "versions": versions(),
         "command": " ".join(["python", "benchmarks/vae_training.py", *args.words]),
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
-    }
-
-
-def machine(device):
-    """What it ran on."""
-    cpu = platform.processor() or platform.machine()
-    if Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-        cpu = names[0] if names else cpu
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    found = {"cpu": cpu, "cores": cores, "threads": torch.get_num_threads(), "system": platform.system()}
-    if device.type == "cuda":
-        found["gpu"] = torch.cuda.get_device_name(device)
-    return found
-
-
-def versions():
-    import PIL
-
-    return {
-        "python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__,
-        "pillow": PIL.__version__, "gentut": gentut.__version__,
     }
 
 

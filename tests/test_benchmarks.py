@@ -79,3 +79,23 @@ def test_its_mistakes_are_clear(benchmark, capsys):
             benchmark.main(["--quick", *words.split()])
         assert end.value.code == 2
         assert re.search(what, capsys.readouterr().err)
+
+
+def test_a_quick_run_of_the_foundations(tmp_path, capsys):
+    spec = importlib.util.spec_from_file_location("foundations", ROOT / "benchmarks/foundations.py")
+    foundations = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(foundations)
+    out = tmp_path / "record.json"
+    foundations.main(["--quick", "--repeats", "3", "--out", str(out)])
+    record = json.loads(out.read_text())
+    assert record["quick"] and record["repeats"] == 3 and record["command"].endswith(f"--repeats 3 --out {out}")
+    for kind, tolerance in (("float32", 1e-5), ("float64", 1e-14)):
+        row = record["kl"][kind]
+        assert row["pairs"] == 1000 and row["largest_difference_nats"] < tolerance
+        assert row["ratio"] == row["seconds"]["gentut"] / row["seconds"]["bare"] > 0
+    assert record["evolve"]["distance_to_the_exact_fractions"] < 1e-14
+    assert record["simulate"]["ratio_per_step"] > 1
+    assert {"cpu", "cores", "threads"} <= record["machine"].keys() and "torch" in record["versions"]
+    assert f"written to {out}" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        foundations.main(["--repeats", "0"])
