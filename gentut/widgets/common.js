@@ -115,13 +115,18 @@ export function normPpf(p) {
   return (poly(a, r) * q) / poly(b, r);
 }
 
-// Seeded random numbers: mulberry32, and N(0, 1) from it by Box and Muller.
-export function gaussian(seed) {
-  const uniform = () => {
+// Seeded random numbers in [0, 1): mulberry32. Each call of the function that it returns gives the next one.
+export function uniform(seed) {
+  return () => {
     seed = (seed + 0x6d2b79f5) | 0;
     let t = Math.imul(seed ^ (seed >>> 15), 1 | seed);
     t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
     return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
   };
-  return () => Math.sqrt(-2 * Math.log(1 - uniform())) * Math.cos(2 * Math.PI * uniform());
+}
+
+// N(0, 1) from them, by Box and Muller.
+export function gaussian(seed) {
+  const next = uniform(seed);
+  return () => Math.sqrt(-2 * Math.log(1 - next())) * Math.cos(2 * Math.PI * next());
 }
