@@ -134,9 +134,8 @@ def monte_carlo_kl(log_p, log_q, samples, base=math.e):
     checks.same_shape(at_p, at_q, ("log_p(samples)", "log_q(samples)"))
     if at_p.ndim == 0 or len(at_p) < 2 or len(at_p) != len(samples):
         raise Error(f"need one log-density for each of at least two draws, got the shape {tuple(at_p.shape)}")
-    difference = checks.numbers_of((at_p - at_q) / unit, "log_p - log_q")
-    mean = difference.mean(0)
-    error = difference.std(0) / math.sqrt(len(difference))
+    difference = checks.numbers_of(at_p - at_q, "log_p - log_q")
+    mean, error = difference.mean(0) / unit, difference.std(0) / math.sqrt(len(difference)) / abs(unit)
     return mean, error.masked_fill(mean.isinf(), math.inf)  # a draw that q rules out: D = inf, and no error bar
 
 
@@ -229,7 +228,7 @@ def _pair(p, q):
 
 
 def _together(**given):
-    """The tensors broadcast to one shape, or an Error that names theirs. Single numbers do not widen a float32 tensor."""
+    """The tensors broadcast to one shape, or an Error that names theirs. A single number does not widen a float32."""
     kinds = [x.dtype for x in given.values() if x.ndim] or [x.dtype for x in given.values()]
     kind = functools.reduce(torch.promote_types, kinds)
     try:

@@ -148,8 +148,8 @@ class TruncatedNormal(Family):
         """n draws (n, *batch) that loc and scale have gradients through.
 
         Inverse transform: draw u uniformly, and solve P(Z > z) = 1 - u. The last Newton step towards the solution is
-        left in the graph of autograd. It polishes the draw, and its derivative is the implicit one, -(dF/dθ) / q(z):
-        Figurnov, Mohamed and Mnih, arXiv:1805.08498, equation 5.
+        left in the graph of autograd. It polishes the draw, and its derivative is the implicit one, -(∂F/∂φ) / q(z):
+        Figurnov, Mohamed and Mnih, arXiv:1805.08498.
         """
         u = self._noise(torch.rand, n, generator).clamp_min(2.0**-54)
         log_survival = torch.log1p(-u)
@@ -329,7 +329,7 @@ FAMILIES = {
 
 
 def _log_mills(t):
-    """log(Phi(t) / phi(t)), phi the density of N(0, 1); about -log(-t) far below 0, where Phi and phi are both 0."""
+    """log(Phi(t) / N(t; 0, 1)); about -log(-t) far below 0, where both are 0 in floating point."""
     low, high = t.clamp_max(0), t.clamp_min(0)  # each branch sees only what it can take: `where` differentiates both
     below = torch.special.erfcx(-low * math.sqrt(0.5)).log() + 0.5 * math.log(math.pi / 2)
     above = torch.special.log_ndtr(high) + 0.5 * high.square() + LOG_ROOT_2PI
@@ -441,12 +441,12 @@ def gradient(q, x):
 def draw_gradients(q, x, n, estimator, generator):
     """n estimates of that gradient from one draw of z each, (n, k), for a q and an x without a batch.
 
-    All four have the exact gradient as their expectation. With f(z) = log p(x, z) - log q(z) and parameters θ of q:
+    All four have the exact gradient as their expectation. With f(z) = log p(x, z) - log q(z) and parameters φ of q:
 
-    "score"             f(z) ∂ log q(z) / ∂θ, needs no derivative of the model (Ranganath et al., arXiv:1401.0118)
+    "score"             f(z) ∂ log q(z) / ∂φ, needs no derivative of the model (Ranganath et al., arXiv:1401.0118)
     "score, baseline"   the same with f minus its mean over the other draws
-    "reparameterised"   ∂ f(z(u, θ)) / ∂θ, u the noise behind z (Kingma and Welling, arXiv:1312.6114)
-    "path"              the same without ∂ log q(z) / ∂θ at fixed z, whose mean is 0 (Roeder et al., arXiv:1703.09194)
+    "reparameterised"   ∂ f(z(u, φ)) / ∂φ, u the noise behind z (Kingma and Welling, arXiv:1312.6114)
+    "path"              the same without ∂ log q(z) / ∂φ at fixed z, whose mean is 0 (Roeder et al., arXiv:1703.09194)
     """
     choose("estimator", estimator, ESTIMATORS)
     q, x = _paired(q, x)
@@ -473,7 +473,7 @@ def elbo_gradient(loc, scale, x):
     """The ELBO of TruncatedNormal(loc, scale): its exact gradient (∂/∂loc, ∂/∂log scale).
 
     log p(x, z) - log q(z) is c1 z + c2 z² + constant, with c1 = x - 1 - loc / scale² and c2 = ½(1 / scale² - 1), and a
-    gradient is a covariance under q: ∂ELBO/∂θ = Cov(∂ log q(z)/∂θ, c1 z + c2 z²). At loc = x - 1, scale = 1 it is 0.
+    gradient is a covariance under q: ∂ELBO/∂φ = Cov(∂ log q(z)/∂φ, c1 z + c2 z²). At loc = x - 1, scale = 1 it is 0.
     """
     q, x = _paired(TruncatedNormal(loc, scale), x)
     loc, precision = q.loc, q.scale**-2
