@@ -1,7 +1,9 @@
 """variational.py against what is known exactly: the evidence, the posterior, and the gap that every bound leaves."""
 
 import itertools
+import json
 import math
+from pathlib import Path
 
 import mpmath
 import pytest
@@ -10,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import integrate, optimize
 
-from gentut import Error
+from gentut import Error, figures
 from gentut import variational as v
 
 mpmath.mp.dps = 50
@@ -453,6 +455,32 @@ def test_the_history_estimates_the_bound():
     q = v.TruncatedNormal(2.5, 0.6)
     history = v.fit(v.TruncatedNormal, 1.5, generator=0, steps=1, draws=20_000, start=q).history
     assert history[0].item() == pytest.approx(v.elbo(q, 1.5).item(), abs=0.05)
+
+
+# ------------------------------------------------------------------------------------------------------------- break it
+
+
+def cell(name):
+    notebook = json.loads((Path(__file__).parents[1] / "book" / "variational.ipynb").read_text(encoding="utf-8"))
+    return "".join(next(c["source"] for c in notebook["cells"] if c["id"] == name))
+
+
+@pytest.mark.parametrize("shift", [0, 1, 2])
+def test_break_it_passes_its_stated_thresholds(shift):
+    """The chapter's own cell, with the reader's seed and two more: what the text says of the symptoms is true."""
+    scope = {"vi": v, "torch": torch, "figures": figures}
+    scope["seeded"] = lambda number: torch.Generator().manual_seed(number + shift)
+    exec(cell("break-run"), scope)
+    kinds = {name: type(q) for name, q in scope["patients"].items()}
+    assert kinds == {"healthy": v.TruncatedNormal, "broken": v.Normal}
+    (seen, excess, bound), (seen_broken, excess_broken, bound_broken) = scope["symptoms"].values()
+    text = " ".join(cell("break-read").split())
+    assert "More than half of the broken run's estimates are finite" in text and 0.5 < seen_broken < 1 == seen
+    assert "lies above $\\log p(x)$ by more than a hundredth of a nat" in text and excess_broken > 0.01
+    assert "healthy run's mean is within a thousandth of a nat" in text and abs(excess) < 0.001
+    assert "minus infinity for *every* location and scale" in text and bound_broken == -math.inf
+    assert bound == pytest.approx(v.log_evidence(3.0).item(), abs=1e-3) and bound <= v.log_evidence(3.0) + 1e-12
+    assert v.elbo(v.Normal([-5.0, 0.0, 3.0, 50.0], [0.1, 1.0, 2.0, 0.5]), 3.0).tolist() == [-math.inf] * 4
 
 
 # ----------------------------------------------------------------------------------------------------------- mean field

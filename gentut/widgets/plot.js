@@ -177,17 +177,19 @@ export function chart({ label, x = {}, y = {}, height = 200, margin = {}, signal
 
   // Something to drag. axis: "x", "y" or "xy". bounds: { x: [low, high], y: [low, high] }, default the axes' ranges.
   // step: { x, y } of an arrow key (Page keys and Shift: ten of them). show({ x, y }): the value in words. oninput is called with { x, y };
-  // the owner answers with put({ x, y }). Home and End go to the bounds of the (first) axis.
-  function handle({ label: name, axis = "x", bounds = {}, step = {}, show = v => number(v[axis[0]]), oninput, onend, radius = 8, ...options }) {
+  // the owner answers with put({ x, y }). Home and End go to the bounds of the (first) axis. reach(): how far beside and above its centre, in
+  // pixels, a pointer still takes it; where handles lie close together, less than the 22 that suit a finger.
+  function handle({ label: name, axis = "x", bounds = {}, step = {}, show = v => number(v[axis[0]]), oninput, onend, radius = 8, reach = () => [22, 22], ...options }) {
     let at = { x: 0, y: 0 }, grip = null;
     const limit = a => bounds[a] ?? axes[a].range, by = a => step[a] ?? (axes[a].range[1] - axes[a].range[0]) / 100;
-    const knob = svg("circle", { class: "gt-knob", r: radius }), ring = svg("circle", { class: "gt-ring", r: radius + 4 });
+    const surface = svg("ellipse", { class: "gt-reach" }), knob = svg("circle", { class: "gt-knob", r: radius }), ring = svg("circle", { class: "gt-ring", r: radius + 4 });
     const group = svg("g", { class: `gt-handle gt-along-${axis} ${options.class ?? ""}`, role: "slider", tabindex: 0, "aria-label": name,
       ...(axis === "xy" ? { "aria-roledescription": "point" } : { "aria-orientation": axis === "x" ? "horizontal" : "vertical" }) },
-    svg("circle", { class: "gt-reach", r: Math.max(22, radius) }), ring, knob);
+    surface, ring, knob);
     const move = wanted => {
       const next = { ...at };
       for (const a of axis) next[a] = clamp(wanted[a] ?? at[a], ...limit(a));
+      at = next;  // two keys within one frame are two steps, though the owner answers once a frame
       oninput(next);
     };
     const pixel = event => { const box = root.getBoundingClientRect(); return { x: event.clientX - box.left, y: event.clientY - box.top }; };
@@ -220,6 +222,7 @@ export function chart({ label, x = {}, y = {}, height = 200, margin = {}, signal
       onend?.();
     });
     const own = layer(group, () => {
+      reach().forEach((far_, i) => surface.setAttribute(i ? "ry" : "rx", Math.max(radius, far_)));
       group.setAttribute("transform", `translate(${far("x", at.x).toFixed(2)} ${far("y", at.y).toFixed(2)})`);
     }, false);
     own.put = given => {
