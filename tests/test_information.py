@@ -1,18 +1,22 @@
 """information.py: exact values, laws over random inputs, corners (0, ∞, derivatives), speed, and every refusal."""
 
+import json
 import math
+import re
 import statistics
 import time
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import integrate, stats
 
-from gentut import Error, information
+from gentut import Error, figures, information
 
 
 def tensor(*values, dtype=torch.float64):
@@ -487,7 +491,7 @@ def test_a_million_divergences_cost_little_more_than_the_bare_expression(dtype, 
         f()
         return time.perf_counter() - start
 
-    pairs = [(seconds(lambda: information.kl(p, q)), seconds(lambda: (p * (p / q).log()).sum(-1))) for _ in range(7)]
+    pairs = [(seconds(lambda: information.kl(p, q)), seconds(lambda: (p * (p / q).log()).sum(-1))) for _ in range(5)]
     ratio = statistics.median(ours for ours, _ in pairs) / statistics.median(bare for _, bare in pairs)
     assert ratio <= allowed, f"{ratio:.2f} times the bare expression"
 
@@ -555,3 +559,83 @@ def test_bad_input_ends_in_one_clear_error(call, why):
 def test_a_base_must_be_one(call, base):
     with pytest.raises(Error, match="base must be a positive number other than 1"):
         call(base)
+
+
+# --------------------------------------------------------------------------------------------------------- the chapter
+
+NOTEBOOK = Path(__file__).parents[1] / "book" / "information.ipynb"
+
+
+def source(cell):
+    cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
+    return "".join(next("".join(c["source"]) for c in cells if c["id"] == cell))
+
+
+@pytest.fixture
+def chapter():
+    """Runs cells of the chapter by their ids, with the names and the precision that it sets up; returns all names."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    scope = {
+        "math": math, "torch": torch, "F": F, "figures": figures, "information": information, "scale": "test",
+        "seeded": lambda number: torch.Generator().manual_seed(number),
+    }  # fmt: skip
+
+    def run(*cells):
+        for cell in cells:
+            exec(source(cell), scope)
+        return scope
+
+    yield run
+    torch.set_default_dtype(before)
+
+
+def test_the_symptoms_of_break_it_pass_their_stated_thresholds(chapter):
+    of = chapter("break-table")["symptoms"]
+    assert list(of) == ["healthy", "no logarithm", "arguments swapped"]
+    text = re.sub(r"\s+", " ", source("break-read"))
+    for stated in ("below −1 nat", "stays above 0", "more than half", "more than 5 nats", "is less than 1"):
+        assert stated in text
+    (loss, divergence, _), (negative, infinite, largest), (reverse, forgotten, _) = of.values()
+    assert loss == pytest.approx(divergence, rel=1e-3) and 0 < loss < 1  # healthy: it reports what is meant
+    assert negative < -1 and infinite == math.inf and largest > 0.5
+    assert forgotten > 5 and 0 < reverse < loss  # "it even ends below the healthy one"
+
+
+def test_forward_covers_and_reverse_chooses(chapter):
+    scope = chapter("two-modes-fit")
+    p = scope["log_p"].exp() * scope["dx"]
+    mean = (p * scope["x"]).sum()
+    deviation = (p * (scope["x"] - mean) ** 2).sum().sqrt()
+    for path in scope["paths"]["forward"]:
+        near(path[-1], torch.stack([mean, deviation]), 1e-3)
+    left, right = (path[-1] for path in scope["paths"]["reverse"])
+    near(left, tensor(-2.5, 0.7), 0.02)
+    near(right, tensor(2.5, 0.7), 0.02)
+
+
+def test_huffman_sends_the_text_near_its_entropy_and_each_language_is_cheaper_in_its_own_code(chapter):
+    scope = chapter("huffman", "huffman-decode", "languages")
+    assert scope["received"] == scope["english"]
+    h = information.entropy(scope["p"], base=2).item() * len(scope["english"])
+    assert h <= len(scope["sent"]) < 1.05 * h
+    (own, _), (other, _), (foreign, _), (native, _) = (row[2:] for row in scope["rows"])
+    assert own < other and native < foreign
+    assert all(ideal <= length for _, _, length, ideal in scope["rows"])
+
+
+def test_blocks_come_close_to_the_entropy(chapter):
+    scope = chapter("coins")
+    scope["plt"] = pytest.importorskip("matplotlib.pyplot")
+    costs, h = chapter("blocks")["per_toss"], information.entropy([0.2, 0.8], base=2).item()
+    scope["plt"].close("all")
+    assert costs[0] == pytest.approx(1) and costs[-1] < h + 0.01
+    assert all(h <= cost < h + 1 / (n + 1) for n, cost in enumerate(costs))
+
+
+def test_info_nce_of_the_chapter_stays_under_truth_and_ceiling(chapter):
+    scope = chapter("info-nce-run")
+    for n, values in scope["played"].items():
+        for truth, (mean, error) in zip(scope["truths"], values.tolist(), strict=True):
+            assert mean <= min(truth, math.log(n)) + 4 * error + 1e-9
+        assert values[-1, 0] > 0.9 * math.log(n)

@@ -1,10 +1,12 @@
 """Markov chains: every result against exact fractions, a second way to compute it, or a law of all chains."""
 
 import itertools
+import json
 import math
 import re
 import time
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -663,3 +665,75 @@ ring = [[0.0, 1.0], [1.0, 0.0]]
 def test_what_makes_no_sense_is_refused_with_a_reason(call, why):
     with pytest.raises(Error, match=why):
         call()
+
+
+# ----------------------------------------------------------------------------------------------- the chapter's own code
+
+
+def cell(name):
+    """The source of one cell of the chapter."""
+    notebook = json.loads((Path(__file__).parents[1] / "book" / "markov.ipynb").read_text(encoding="utf-8"))
+    return next("".join(c["source"]) for c in notebook["cells"] if c["id"] == name)
+
+
+@pytest.fixture(scope="module")
+def chapter():
+    """What the chapter's cells up to "Break it" define, at scale test; no figure and no widget."""
+    from gentut import figures
+
+    def seeded(number):
+        return torch.Generator().manual_seed(number)
+
+    def row(values):
+        return "  ".join(f"{value:.4f}" for value in values)
+
+    scope = {"torch": torch, "math": math, "markov": markov, "figures": figures, "Fraction": Fraction, "A": RESTAURANT}
+    scope |= {"seeded": seeded, "row": row, "scale": "test", "dishes": markov.DISHES}
+    for name in ("counting-table", "fractions", "metropolis-walk", "metropolis-exact", "metropolis-continuous"):
+        exec(cell(name), scope)
+    return scope
+
+
+def test_the_symptoms_of_break_it_pass_their_stated_thresholds(chapter):
+    scope = dict(chapter)
+    exec(cell("break-table"), scope)
+    healthy, transposed = scope["symptoms"].values()
+    assert list(scope["symptoms"]) == ["healthy", "transposed"] and len(healthy) == len(transposed) == 51
+    assert all(abs(total - 1) < 1e-12 for *_, total in healthy)
+    assert all(abs(total - 1) > 1 / 3 for *_, total in transposed[1:])
+    last = transposed[-1][1:4]
+    assert max(last) - min(last) < 1e-12 and last[0] == pytest.approx(15 / 71)  # pi of the start, three times
+    assert healthy[-1][1:4] == pytest.approx([25 / 71, 15 / 71, 31 / 71])
+
+    right, wrong = scope["distances"].values()
+    assert list(scope["distances"]) == ["healthy", "refused not counted"] and wrong > 10 * right
+    moves = 1 - scope["lake"].diagonal()
+    predicted = scope["target"] * moves / (scope["target"] @ moves)
+    found = markov.empirical(scope["lake_walks"]["refused not counted"], 10)
+    assert markov.total_variation(found, predicted) < wrong / 10  # it has settled, on what the text says
+    text = re.sub(r"\s+", " ", cell("break-read"))
+    for stated in ("more than a third", "more than 10 times", "all three numbers are the same"):
+        assert stated in text
+
+
+def test_the_chapter_counts_what_it_says(chapter):
+    assert len(chapter["rows"]) == 6
+    for _, walkers, share, error, exact in chapter["rows"]:
+        assert walkers > 1000 and abs(share - exact) < 5 * error
+    assert [row[-1] for row in chapter["rows"]] == [0.7] * 3 + [0.5] * 3
+    assert chapter["guess"] == [Fraction(25, 71), Fraction(15, 71), Fraction(31, 71)] == chapter["after"]
+
+
+def test_the_chapters_walks_have_their_targets(chapter):
+    assert markov.total_variation(chapter["found"], chapter["target"]) < 0.03
+    assert chapter["same"] and markov.is_reversible(chapter["lake"])
+    # The walk on the ring is the chain of the matrix: count its transitions.
+    path, lake = chapter["visits"], chapter["lake"]
+    for row, counts in zip(lake, transitions(path, 10), strict=True):
+        assert p_of_counts(counts, row) > FALSE_ALARM
+    # On the line: with a good step width, the share of days left of 0 is that of the density.
+    left = scipy.stats.norm.cdf(0, -1.5, 0.5) * 0.5 + scipy.stats.norm.cdf(0, 1.5, 1) * 0.5  # both hills weigh the same
+    shares = {width: (path < 0).double().mean().item() for width, path in chapter["line_walks"].items()}
+    assert abs(shares[3.0] - left) < 0.04
+    moved = {w: (path[1:] != path[:-1]).double().mean().item() for w, path in chapter["line_walks"].items()}
+    assert moved[0.05] > 0.9 and 0.2 < moved[3.0] < 0.7 and moved[100.0] < 0.05

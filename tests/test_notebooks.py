@@ -14,7 +14,7 @@ from gentut import data, figures, vae, widgets
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "book").glob("*.ipynb"))
 # Notebooks that are chapters, with the number that their equations start with.
-CHAPTERS = {"vae": 6}
+CHAPTERS = {"probability": 1, "information": 2, "variational": 3, "markov": 4, "vae": 6}
 TRAINING = {"vae"}  # chapters that train a network
 
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)

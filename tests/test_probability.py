@@ -1,7 +1,9 @@
 """probability.py: the board's laws, the urn's estimate, cross-entropy as likelihood, generators to the last digit."""
 
+import json
 import math
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import multivariate_normal
 
-from gentut import Error, probability
+from gentut import Error, figures, probability
 from gentut.probability import DARTS, LCG, DartBoard
 
 SHARE = st.floats(0, 1, allow_nan=False)
@@ -488,3 +490,32 @@ def test_categorical_draws_have_the_stated_shares():
 def test_bad_uniforms_are_refused(call, message):
     with pytest.raises(Error, match=message):
         call()
+
+
+# ------------------------------------------------------------------------------------------------- the chapter's claims
+
+CHAPTER = Path(__file__).parents[1] / "book" / "probability.ipynb"
+
+
+def cell(name):
+    """The text of one cell of the chapter."""
+    cells = json.loads(CHAPTER.read_text(encoding="utf-8"))["cells"]
+    return next("".join(c["source"]) for c in cells if c["id"] == name)
+
+
+def test_the_symptoms_of_break_it_pass_their_stated_thresholds():
+    scope = {"torch": torch, "probability": probability, "figures": figures}
+    exec(cell("break-table"), scope)
+    text = " ".join(cell("break-read").split())
+    assert "from 1,000 draws on, the multiplied estimate is exactly 0, off by more than 0.2" in text
+    assert "while the added one is off by less than 0.1" in text
+    assert list(scope["symptoms"]) == [10, 100, 1000, 10_000]
+    assert scope["symptoms"][10][0] == scope["symptoms"][10][1] > 0  # short sequences hide the bug
+    estimate = scope["estimate"]
+    for seed in range(20):  # not of one lucky urn only
+        for n in (1000, 10_000):
+            draws = probability.draw_urn(n, theta=0.3, generator=seed)
+            assert estimate(draws, multiply=True) == 0
+            assert abs(estimate(draws) - 0.3) < 0.1
+    for added, multiplied in list(scope["symptoms"].values())[2:]:
+        assert multiplied == 0 and 0.3 - multiplied > 0.2 and abs(added - 0.3) < 0.1
