@@ -1,6 +1,6 @@
 // MarkovChain: one chain seen four ways. A walker on its graph, its matrix to edit, pi_t on its way to pi, and the
 // eigenvalues that say how fast. Everything shown follows from the traits A, names, start, t, walked and seed.
-import { announcer, choice, el, follower, frames, number, slider, uniform } from "./common.js";
+import { announcer, choice, clamp, el, follower, frames, number, slider, uniform } from "./common.js";
 import { chart, figure, player, svg } from "./plot.js";
 import { communicating, distributions, eigenvaluesOf, endings, mixture, nextState, onward, PRESETS, stationaryRows, totalVariation, withEntry } from "./markov-maths.js";
 
@@ -31,7 +31,7 @@ export function layout(A, width, height, also = []) {
   const turns = A.map((_, i) => first + (2 * Math.PI * i) / k), round = turns.map(a => [Math.cos(a), Math.sin(a)]);
   const span = axis => [Math.min(...round.map(p => p[axis])), Math.max(...round.map(p => p[axis]))];
   const [left, right] = span(0), [top, low] = span(1);
-  let rx = (width - 2 * room) / (right - left), ry = low - top > 0.01 ? (height - 2 * room) / (low - top) : rx;
+  let rx = (width - 2 * room - (k === 2 ? 36 : 0)) / (right - left), ry = low - top > 0.01 ? (height - 2 * room) / (low - top) : rx;
   rx = Math.min(rx, 1.25 * ry); ry = Math.min(ry, 1.25 * rx);
   const middle = [width / 2 - (rx * (left + right)) / 2, height / 2 - (ry * (top + low)) / 2];
   const places = round.map(([x, y]) => [middle[0] + rx * x, middle[1] + ry * y]);
@@ -51,7 +51,7 @@ export function layout(A, width, height, also = []) {
     if (k > 4 && edge.p < 0.1) continue;  // five states have up to 25 arrows; the table has all the numbers
     const text = chance(edge.p), half = 3.4 * text.length + 2;
     for (const s of edge.i === edge.j ? [0.5] : [0.5, 0.42, 0.58, 0.34, 0.66, 0.27]) {
-      const at = edge.point(s);
+      const [x, y] = edge.point(s), at = [clamp(x, half + 1, width - half - 1), y];
       if (!free(at, half)) continue;
       boxes.push({ x: at[0], y: at[1], half });
       labels.push({ i: edge.i, j: edge.j, text, half, x: at[0], y: at[1] });
@@ -60,6 +60,8 @@ export function layout(A, width, height, also = []) {
   }
   return { radius, places, middle, edges, labels };
 }
+// The sheet's height for its width.
+export const tallness = (k, width) => (k === 2 ? 190 : Math.round(Math.min(330, 0.96 * width)));
 const toward = ([a, b], [c, d], far) => { const size = Math.hypot(c - a, d - b) || 1; return [a + ((c - a) * far) / size, b + ((d - b) * far) / size]; };
 const fixed = (...v) => v.map(x => x.toFixed(1)).join(" ");
 
@@ -232,12 +234,12 @@ function render({ model, el: host }) {
     const key = `${width} ${chosen} ${shownNames} ${A}`;
     if (width && drawn !== key) {
       drawn = key;
-      const height = k === 2 ? 190 : Math.round(Math.min(330, 0.96 * width));
+      const height = tallness(k, width);
       plan = layout(A, width, height, chosen);
       graph.setAttribute("viewBox", `0 0 ${width} ${height}`);
-      edgeGroup.replaceChildren(...plan.edges.map(edge => {
-        const mine = chosen[0] === edge.i && chosen[1] === edge.j;
-        return svg("g", { class: `gt-edge ${mine ? "gt-chosen" : ""}`, "data-i": edge.i, "data-j": edge.j },
+      const own = edge => chosen[0] === edge.i && chosen[1] === edge.j;
+      edgeGroup.replaceChildren(...plan.edges.slice().sort((a, b) => own(a) - own(b)).map(edge => {
+        return svg("g", { class: `gt-edge ${own(edge) ? "gt-chosen" : ""}`, "data-i": edge.i, "data-j": edge.j },
           svg("title", {}, `from ${names[edge.i]} to ${names[edge.j]}: ${figure(edge.p, 3)}`),
           svg("path", { class: "gt-line", d: edge.path, "stroke-width": edge.w.toFixed(2), "stroke-dasharray": edge.p > 0 ? null : "3 4" }),
           svg("path", { class: "gt-head", d: arrowhead(edge) }), svg("path", { class: "gt-hit", d: edge.path }));
