@@ -487,12 +487,12 @@ def test_a_million_divergences_cost_little_more_than_the_bare_expression(dtype, 
         p /= p.sum(-1, keepdim=True)
 
     def seconds(f):
-        start = time.perf_counter()
+        start = time.process_time()  # of this process only: others on the machine do not count
         f()
-        return time.perf_counter() - start
+        return time.process_time() - start
 
-    pairs = [(seconds(lambda: information.kl(p, q)), seconds(lambda: (p * (p / q).log()).sum(-1))) for _ in range(5)]
-    ratio = statistics.median(ours for ours, _ in pairs) / statistics.median(bare for _, bare in pairs)
+    pairs = [(seconds(lambda: information.kl(p, q)), seconds(lambda: (p * (p / q).log()).sum(-1))) for _ in range(7)]
+    ratio = statistics.median(ours / bare for ours, bare in pairs)  # side by side: each against its neighbour
     assert ratio <= allowed, f"{ratio:.2f} times the bare expression"
 
 

@@ -249,8 +249,9 @@ function render({ model, el: host }) {
         svg("text", { class: "gt-chance", x: x.toFixed(1), y: y.toFixed(1) }, text)]));
       stateGroup.replaceChildren(...plan.places.map((place, i) => svg("g", { class: "gt-state", "data-i": i },
         svg("title", {}, names[i]), svg("circle", { cx: place[0], cy: place[1], r: plan.radius }), badge(names[i], place, plan.radius))));
-      settle();
+      plan.A = A;
     }
+    if (!glide && plan?.A === A) put(rest(at));
     [...stateGroup.children].forEach((node, i) => node.classList.toggle("gt-here", i === at));
     const arrows = A.flatMap((row, i) => row.map((p, j) => [p, i, j])).filter(([p]) => p > 0).map(([p, i, j]) => `${names[i]} to ${names[j]} ${chance(p)}`);
     graph.setAttribute("aria-label", `The chain as a graph: ${arrows.join(", ")}. The walker is at ${names[at]}.`);
@@ -261,11 +262,11 @@ function render({ model, el: host }) {
     cancelAnimationFrame(glide);
     glide = 0;
     root.dataset.gliding = "0";
-    if (plan) put(rest(walker().at));
+    request();
   }
   // Along the arrow that was taken; at once for readers who ask for less motion.
   function follow() {
-    const { from, at } = walker(), edge = plan?.edges.find(e => e.i === from && e.j === at);
+    const { A, from, at } = walker(), edge = plan?.A === A && plan.edges.find(e => e.i === from && e.j === at);
     if (!edge || matchMedia("(prefers-reduced-motion: reduce)").matches) return settle();
     cancelAnimationFrame(glide);
     const started = performance.now(), [first, last] = [rest(from), rest(at)];

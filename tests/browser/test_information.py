@@ -463,6 +463,16 @@ def test_nothing_overlaps_or_sticks_out(new_page, site, device, name):
         assert widget.page.evaluate("document.scrollingElement.scrollWidth") <= 390
 
 
+@pytest.mark.parametrize("width", [320, 600, 660, 720, 800])
+def test_tables_keep_apart_at_every_width(new_page, site, width):
+    bars = open_widget(new_page(viewport={"width": width, "height": 900}), site, "information-bars")
+    bars.press("A fair coin, the guess q = (1, 0)")
+    boxes = [bars.root.locator(f".gt-{name}").bounding_box() for name in ("told", "totals")]
+    (x, y, w, h), (u, v, *_) = ([box[side] for side in ("x", "y", "width", "height")] for box in boxes)
+    assert x + w + 10 <= u or y + h + 10 <= v
+    assert bars.root.evaluate(OVERLAPS) == [] and bars.root.evaluate(STICKS_OUT) == []
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_move_is_drawn_within_a_frame(page, site, name):
     widget = open_widget(page, site, name)
