@@ -14,8 +14,10 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 __version__ = "0.1.0"
 
 SCALES = ("test", "cpu", "gpu")
-_CHAPTERS = ("probability", "information", "variational", "markov", "vae")
-_MODULES = ("checkpoints", "checks", "data", "exercises", "figures", "metrics", "training", "widgets", *_CHAPTERS)
+_CHAPTERS = ("probability", "information", "variational", "markov", "pixelcnn", "vae")
+_PARTS = ("causal", "drawing")  # of the PixelCNN chapter
+_TOOLS = ("checkpoints", "checks", "data", "exercises", "figures", "metrics", "training", "widgets")
+_MODULES = (*_TOOLS, *_PARTS, *_CHAPTERS)
 
 __all__ = ["Error", "SCALES", "choose", "scale", *_MODULES]
 

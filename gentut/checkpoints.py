@@ -14,7 +14,7 @@ from safetensors.torch import save as tensors_to_bytes
 from gentut import Error, choose, runs
 
 FOLDER = Path(__file__).parent / "published"
-FAMILIES = ("vae",)  # chapter modules that have networks to load
+FAMILIES = ("pixelcnn", "vae")  # chapter modules that have networks to load
 
 
 def names():
