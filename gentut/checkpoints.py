@@ -129,6 +129,18 @@ def describe(run, family):
         runs.write_json(run.folder / "weights.json", facts)
 
 
+def finish(run, family, name, measure):
+    """End of `reproduce`: round the weights, measure what will be published, write NAME.safetensors and its card.
+
+    measure(model) → the card's metrics. Returns the card, or None for a run that was stopped, and in processes other
+    than the first.
+    """
+    if run.folder is None or not run.complete:
+        return None
+    model = half_(run.model)
+    return save(model, card_of(run, family, measure(model)), run.folder / f"{name}.safetensors")
+
+
 def headline(card):
     """(name, value) of the number by which networks of a family are compared; smaller is better."""
     test = card["metrics"]["test"]

@@ -201,7 +201,7 @@ def losses(model, x, labels, noise):
 
 
 def train(config, *, images=None, labels=None, out=None, resume=False, device=None):
-    """Train on the data set of the configuration, or on `images` (uint8 (n, size, size)) and `labels`; see training.fit."""
+    """Train on the data set of the configuration, or on `images` uint8 (n, size, size), `labels`; see training.fit."""
     if config.channels != 1:
         raise Error("the book's pictures are grey: train takes channels=1 (colour networks are for the reader to try)")
     if images is None:
@@ -225,11 +225,10 @@ def reproduce(name, out, *, resume=False, device=None):
     """
     config = PUBLISHED[choose("published network", name, PUBLISHED)]
     run = train(config, out=out, resume=resume, device=device)
-    if run.folder is None or not run.complete:
-        return None
-    model = checkpoints.half_(run.model)  # measure what is published
-    measured = {"test": evaluate(model, config.data), "mini": evaluate(model, "mnist-mini", n=1000)}
-    return checkpoints.save(model, checkpoints.card_of(run, "pixelcnn", measured), run.folder / f"{name}.safetensors")
+    return checkpoints.finish(run, "pixelcnn", name, lambda model: {
+        "test": evaluate(model, config.data),
+        "mini": evaluate(model, "mnist-mini", n=1000),  # the test of the card re-measures this one
+    })
 
 
 def test_pictures(model, images):

@@ -187,15 +187,11 @@ def reproduce(name, out, *, resume=False, device=None):
     """
     config = PUBLISHED[choose("published network", name, PUBLISHED)]
     run = train(config, out=out, resume=resume, device=device)
-    if run.folder is None or not run.complete:
-        return None
-    model = checkpoints.half_(run.model)  # measure what is published
-    measured = {
+    return checkpoints.finish(run, "vae", name, lambda model: {
         "test": evaluate(model, config.data),
         "train": evaluate(model, config.data, n=10_000, split="train"),
         "mini": evaluate(model, "mnist-mini", n=1000),  # the test of the card re-measures this one
-    }
-    return checkpoints.save(model, checkpoints.card_of(run, "vae", measured), run.folder / f"{name}.safetensors")
+    })
 
 
 def evaluate(model, name="mnist", *, n=None, split="test", seed=0, k=1000):
