@@ -15,7 +15,7 @@ __version__ = "0.1.0"
 
 SCALES = ("test", "cpu", "gpu")
 _CHAPTERS = ("probability", "information", "variational", "markov", "pixelcnn", "vae")
-_PARTS = ("causal", "drawing")  # of the PixelCNN chapter
+_PARTS = ("causal", "drawing", "made")  # of the PixelCNN chapter
 _TOOLS = ("checkpoints", "checks", "data", "exercises", "figures", "metrics", "training", "widgets")
 _MODULES = (*_TOOLS, *_PARTS, *_CHAPTERS)
 

@@ -21,7 +21,7 @@ def causal_mask(offsets, kind, groups_in, groups_out):
     offsets: (rows, columns, 2), where each tap of the kernel lies relative to the pixel. kind: "A" hides the pixel
     itself, "B" shows it. groups_in (in,), groups_out (out,): the colour (0, 1, 2) that each feature belongs to: at the
     pixel itself "A" shows a feature of colour c the colours before c, "B" those up to c. Without colour all are 0.
-    "rows": no tap may lie below, but all of the pixel's row is shown, for features that end in the row above.
+    "rows" shows everything down to the end of this row: for the vertical stack, whose features know rows above only.
     """
     down, right = offsets.unbind(-1)
     before = (down < 0) | ((down == 0) & (right < 0))  # (rows, columns)
@@ -77,7 +77,8 @@ def gate(a, dim=1):
 class MaskedBlock(nn.Module):
     """A residual block of the first PixelCNN: 1 × 1, masked 3 × 3 ("B"), 1 × 1. arXiv:1601.06759, figure 5.
 
-    Below and to the right the mask hides pixels, and stacked blocks never find a way around it: a blind spot is left.
+    Its window hides what comes later in its own row, so stacked blocks never reach a wedge of earlier pixels above and
+    to the right: the blind spot.
     """
 
     def __init__(self, width, dilation, colours, classes):
@@ -99,8 +100,9 @@ class MaskedBlock(nn.Module):
 class GatedBlock(nn.Module):
     """A block of the gated PixelCNN: two stacks that together see every pixel before this one.
 
-    The vertical stack v sees the rows above (a window of 2 × 3, shifted up in the first layer), the horizontal stack h
-    the pixels to the left, and v through the `link`. arXiv:1606.05328, figure 2; both stacks carry their input on.
+    The vertical stack v knows the rows above (the network's first window sees to that), the horizontal stack h the
+    pixels to the left, and v through the `link`. arXiv:1606.05328, figure 2; there only h is carried on past the block,
+    here v is too.
     """
 
     def __init__(self, width, dilation, colours, classes):

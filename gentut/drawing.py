@@ -7,10 +7,13 @@ stack of a gated network depends on finished rows only, so it moves a row at a t
 Generation for Convolutional Autoregressive Models", arXiv:1704.06001, cache in the same way.)
 """
 
+import math
+import numbers
+
 import torch
 import torch.nn.functional as F
 
-from gentut import Error, choose
+from gentut import Error, checks, choose
 from gentut.causal import CausalConv2d, gate
 
 METHODS = ("incremental", "naive")
@@ -27,28 +30,28 @@ def sample(
     pictures' shape (drawn from `generator` by default): a pixel is the first level whose cumulative probability exceeds
     its uniform. labels: (n,) for a network with classes; by default 0, 1, 2, ... in turn. temperature: logits are
     divided by it; below 1 likely pixels become likelier. given: pixels that are fixed, of the pictures' shape or
-    (1, ...), nan where the network shall draw. start: what the paper shows before it is drawn on, black by
-    default; a sound network never looks at it. Raises Error for anything else.
+    (1, ...), nan where the network shall draw. start: the canvas before anything is drawn, black by default; a sound
+    network never looks at it. Raises Error for anything else.
     """
     choose("method", method, METHODS)
-    if not isinstance(n, int) or isinstance(n, bool) or n < 1:
-        raise Error(f"n must be a whole number from 1 on, got {n!r}")
-    if not 0 < temperature < float("inf"):
-        raise Error(f"temperature must be above 0, got {temperature!r}")
+    n = checks.whole(n, "n", least=1)
+    if not isinstance(temperature, numbers.Real) or not 0 < temperature < math.inf:
+        raise Error(f"temperature must be a number above 0, got {temperature!r}")
     c, like = model.config, next(model.parameters())
     if c.classes and labels is None:
         labels = torch.arange(n) % c.classes
     labels = model.check_labels(labels, n)
     shape = (n, c.channels, c.size, c.size)
     if uniforms is None:
-        device = generator.device if generator is not None else like.device
-        uniforms = torch.rand(shape, generator=generator, device=device)
+        generator = None if generator is None else checks.generator(generator)
+        uniforms = torch.rand(shape, generator=generator, device=like.device if generator is None else generator.device)
     if not torch.is_tensor(uniforms) or tuple(uniforms.shape) != shape:
         raise Error(f"uniforms must have the pictures' shape {shape}, got {tuple(getattr(uniforms, 'shape', ()))}")
     if not (uniforms.min() >= 0 and uniforms.max() < 1):
         raise Error(f"uniforms must lie in [0, 1), got {uniforms.min().item():.4g} to {uniforms.max().item():.4g}")
     uniforms = uniforms.to(like)
-    x = _pictures("start", torch.zeros(1, *shape[1:]) if start is None else start, shape, like).clone()
+    x = _pictures("start", torch.zeros(1, *shape[1:]) if start is None else checks.finite(start, "start"), shape, like)
+    x = x.clone()
     free = None
     if given is not None:
         given = _pictures("given", given, shape, like)
@@ -103,8 +106,9 @@ def _pictures(name, x, shape, like):
 class Canvas:
     """The features of all pixels drawn so far, layer by layer, for n pictures.
 
-    `logits(row, column)` gives the logits of one pixel; `write` then says what was drawn there. Pixels come in reading
-    order. Features are kept as (places, n, features), where places are the columns of a row, or one of them.
+    `logits(row, column)` gives the logits of one pixel; `write` then says what was drawn there. Pixels must come in
+    reading order, all of them: nothing notices if they do not. Features are kept as (places, n, features), where places
+    are the columns of a row, or one of them.
     """
 
     def __init__(self, model, n, labels=None):

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from gentut import Error, checkpoints, choose, data, metrics, training
+from gentut import Error, checkpoints, checks, choose, data, metrics, training
 from gentut.causal import CausalConv2d, GatedBlock, MaskedBlock
 from gentut.drawing import sample  # noqa: F401  (part of this chapter's interface)
 
@@ -69,7 +69,7 @@ _LONG = Config(width=32, dilations=(1, 2, 1, 4, 1, 2), head=64, batch_size=32, l
                decay="cosine", ema=0.999, precision="bf16")
 PUBLISHED = {
     "pixelcnn-binary": _LONG.replace(epochs=10),
-    "pixelcnn-grey": _LONG.replace(epochs=8, levels=256),
+    "pixelcnn-grey": _LONG.replace(epochs=3, levels=256),
     "pixelcnn-page": _LONG.replace(epochs=6, classes=10),
 }
 
@@ -82,7 +82,8 @@ class PixelCNN(nn.Module):
         self.config = c = config
         colour = {"colours": c.channels}
         if c.kind == "gated":
-            # With one channel the first window just ends before the pixel; colours need the pixel, and the mask.
+            # With one channel the first window ends before the pixel. With colours it includes the pixel, and a mask
+            # hides the colours to come.
             ends = (0, 3) if c.first_mask == "A" and c.channels == 1 else (0, 2)
             self.above = CausalConv2d(c.channels, c.width, (3, 7), (3, 3), "rows")
             self.left = CausalConv2d(c.channels, c.width, (1, 3), ends, c.first_mask, **colour)
@@ -99,6 +100,8 @@ class PixelCNN(nn.Module):
         Logits have shape (batch, levels, size, size), or (batch, 1, size, size) with two levels: the log odds of white.
         With three channels there is a dimension for them: (batch, levels or 1, 3, size, size).
         """
+        if (labels is None) != (self.config.classes == 0):  # values are for check_labels: asking them would wait
+            self.check_labels(labels, len(x))
         x = 2 * x - 1  # black is -1, so that it differs from the 0 beyond the picture's border
         if self.config.kind == "gated":
             v = self.above(x)
@@ -117,6 +120,8 @@ class PixelCNN(nn.Module):
         c = self.config
         if not torch.is_tensor(x) or not x.is_floating_point():
             raise Error(f"pictures must be a float tensor, got {x.dtype if torch.is_tensor(x) else type(x).__name__}")
+        if x.dtype != (own := next(self.parameters()).dtype):
+            raise Error(f"pictures must have the weights' type {own}, got {x.dtype}")
         if x.ndim != 4 or tuple(x.shape[1:]) != (c.channels, c.size, c.size):
             raise Error(f"pictures must have shape (batch, {c.channels}, {c.size}, {c.size}), got {tuple(x.shape)}")
         level = x * (c.levels - 1)
@@ -155,10 +160,12 @@ def build(config):
 
 
 def quantise(x, levels):
-    """Pictures in [0, 1] with 256 greys → the nearest below of `levels` equally many greys, again in [0, 1].
+    """Pictures in [0, 1] with 256 greys → pictures with K = `levels` of them, again in [0, 1].
 
-    Level k of K is the picture k / (K - 1); grey g of 256 goes to level ⌊g · K / 256⌋.
+    The 256 greys are cut into K equal ranges: grey g belongs to level k = ⌊g · K / 256⌋, which becomes k / (K - 1).
     """
+    if not 2 <= levels <= 256:
+        raise Error(f"levels must lie in 2 to 256, got {levels}")
     grey = (x * 255).round()
     return torch.floor(grey * levels / 256) / (levels - 1)
 
@@ -279,9 +286,11 @@ def receptive_field(model, row, column):
     """Which pixels the prediction at (row, column) can depend on, from the windows alone: bool (size, size).
 
     Followed back from the prediction, layer by layer: each feature looks where its window's taps lie. A tap beyond the
-    border sees nothing, so the field of a pixel near it is smaller.
+    border sees nothing, so the field of a pixel near it is smaller. With three channels the pixel itself belongs to
+    it: its green and blue see its red.
     """
     size = model.config.size
+    row, column = checks.whole(row, "row"), checks.whole(column, "column")
     if not (0 <= row < size and 0 <= column < size):
         raise Error(f"there is no pixel ({row}, {column}) in a picture of {size} x {size}")
 
