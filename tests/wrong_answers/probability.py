@@ -72,5 +72,5 @@ WRONG = [
         "whose probability is 0",
     ),
     ("probability.categorical", lambda u, p: (p.cumsum(0) > u[:, None]).sum(1), "was drawn; the last|was expected at"),
-    ("probability.categorical", lambda u, p: torch.multinomial(p, len(u), replacement=True), "was expected at \\[0\\]"),
+    ("probability.categorical", lambda u, p: torch.multinomial(p, len(u), replacement=True), "was expected at \\[\\d"),
 ]
