@@ -123,8 +123,9 @@ class Canvas:
 
     def write(self, row, column, values):
         """Put the pixel's values (n, channels), in [0, 1], where later pixels look for them."""
+        seen = self.model.inputs(values[:, :, None, None])[:, :, 0, 0]
         for conv in self.first:
-            self.kept[conv].put(row, slice(column, column + 1), 2 * values - 1)
+            self.kept[conv].put(row, slice(column, column + 1), seen)
 
     def logits(self, row, column):
         """The logits of one pixel, (n, levels or 1, channels), from the pixels written before it."""

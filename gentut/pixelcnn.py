@@ -31,6 +31,7 @@ class Config(training.Config):
     width: int = 16  # features of a pixel in each stack
     dilations: tuple = (1, 2)  # one block each; a window's taps lie this far apart
     head: int = 32  # features of the last hidden layer
+    embedding: int = 0  # numbers learnt for each level, shown beside its grey
     first_mask: str = "A"  # "B" plants a bug: each pixel is shown to its own prediction
 
     def __post_init__(self):
@@ -42,6 +43,8 @@ class Config(training.Config):
             raise Error(f"size must be at least 2, got {self.size}")
         if not 2 <= self.levels <= 256:
             raise Error(f"levels must lie in 2 to 256, got {self.levels}")
+        if self.embedding < 0:
+            raise Error(f"embedding must be at least 0, got {self.embedding}")
         if self.classes < 0 or self.width < 2 or self.head < 1 or not self.dilations:
             raise Error("need classes >= 0, width >= 2, head >= 1 and at least one dilation, got "
                         f"{self.classes}, {self.width}, {self.head} and {self.dilations}")
@@ -69,7 +72,7 @@ _LONG = Config(width=32, dilations=(1, 2, 1, 4, 1, 2), head=64, batch_size=32, l
                decay="cosine", ema=0.999, precision="bf16")
 PUBLISHED = {
     "pixelcnn-binary": _LONG.replace(epochs=10),
-    "pixelcnn-grey": _LONG.replace(epochs=3, levels=256),
+    "pixelcnn-grey": _LONG.replace(epochs=3, levels=256, embedding=8),
     "pixelcnn-page": _LONG.replace(epochs=6, classes=10),
 }
 
@@ -80,15 +83,16 @@ class PixelCNN(nn.Module):
     def __init__(self, config):
         super().__init__()
         self.config = c = config
-        colour = {"colours": c.channels}
+        colour, seen = {"colours": c.channels}, c.channels * (1 + c.embedding)
+        self.level = nn.Embedding(c.levels, c.embedding) if c.embedding else None
         if c.kind == "gated":
             # With one channel the first window ends before the pixel. With colours it includes the pixel, and a mask
             # hides the colours to come.
             ends = (0, 3) if c.first_mask == "A" and c.channels == 1 else (0, 2)
-            self.above = CausalConv2d(c.channels, c.width, (3, 7), (3, 3), "rows")
-            self.left = CausalConv2d(c.channels, c.width, (1, 3), ends, c.first_mask, **colour)
+            self.above = CausalConv2d(seen, c.width, (3, 7), (3, 3), "rows")
+            self.left = CausalConv2d(seen, c.width, (1, 3), ends, c.first_mask, **colour)
         else:
-            self.first = CausalConv2d(c.channels, c.width, (7, 7), (3, 3), c.first_mask, **colour)
+            self.first = CausalConv2d(seen, c.width, (7, 7), (3, 3), c.first_mask, **colour)
         block = GatedBlock if c.kind == "gated" else MaskedBlock
         self.blocks = nn.ModuleList(block(c.width, d, c.channels, c.classes) for d in c.dilations)
         self.hidden = CausalConv2d(c.width, c.head, (1, 1), (0, 0), **colour)
@@ -102,7 +106,7 @@ class PixelCNN(nn.Module):
         """
         if (labels is None) != (self.config.classes == 0):  # values are for check_labels: asking them would wait
             self.check_labels(labels, len(x))
-        x = 2 * x - 1  # black is -1, so that it differs from the 0 beyond the picture's border
+        x = self.inputs(x)
         if self.config.kind == "gated":
             v = self.above(x)
             h = self.left(x) + v
@@ -114,6 +118,18 @@ class PixelCNN(nn.Module):
                 h = block(h, labels)
         logits = self.out(F.relu(self.hidden(F.relu(h))))  # feature f belongs to colour f % channels
         return logits if self.config.channels == 1 else logits.unflatten(1, (-1, 3))
+
+    def inputs(self, x):
+        """Pictures (batch, channels, height, width) in [0, 1] → what the first window sees, (batch, features, ...).
+
+        A pixel's grey, -1 for black so that it differs from the 0 beyond the border, and its level's embedding.
+        """
+        grey = 2 * x - 1
+        if self.level is None:
+            return grey
+        learnt = self.level((x * (self.config.levels - 1)).round().long())  # (batch, channels, ..., embedding)
+        learnt = learnt.movedim(-1, 1).flatten(1, 2)  # feature f belongs to colour f % channels
+        return torch.cat([grey, learnt.to(grey.dtype)], dim=1)
 
     def check_pictures(self, x):
         """Raise Error unless x are pictures on the grid of the network's levels; return x."""

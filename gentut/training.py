@@ -404,6 +404,8 @@ class _Loop:
         optimizer["state"] = {}
         for key, value in part("adam.").items():
             i, name = key.split(".", 1)
+            if value.ndim == 4:  # the fused kernel goes through memory: averages must lie there as their weights do
+                value = value.contiguous(memory_format=self.layout)
             optimizer["state"].setdefault(int(i), {})[name] = value
         self.optimizer.load_state_dict(optimizer)
         if facts["scaler"]:

@@ -2,7 +2,8 @@
 
 The page, _build/preview/book/markov.html, has the widgets as their constructors make them, and the loader of the
 published site. Browser tests run on it with GENTUT_SITE=_build/preview; what they check of the rest of a page needs the
-built book.
+built book. A widget that shows a network gets the published one, or that of a weights file with its card:
+`python site/preview.py pixelcnn runs/mine/weights.safetensors`.
 """
 
 import json
@@ -13,7 +14,7 @@ from pathlib import Path
 from ipywidgets.embed import dependency_state
 
 import gentut
-from gentut import widgets
+from gentut import checkpoints, data, widgets
 
 ROOT = Path(__file__).resolve().parents[1]
 OUT = ROOT / "_build" / "preview"
@@ -28,11 +29,33 @@ PAGE = """<!doctype html>
 """  # noqa: E501
 
 
-def main(chapter):
+def latent_grid(model):
+    """LatentGrid as the VAE chapter makes it."""
+    digits = data.load("mnist-mini")
+    return widgets.LatentGrid.from_model(model, images=digits.test_images, labels=digits.test_labels)
+
+
+# Widgets that need a network: the published one, and what makes them of it. MoonMorph's are trained in its notebook.
+FROM_NETWORK = {
+    "LatentGrid": ("vae-2d", latent_grid),
+    "PixelSampler": ("pixelcnn-page", lambda model: widgets.PixelSampler.from_model(model)),
+}
+ELSEWHERE = ("pack", "MoonMorph")
+
+
+def make(name, weights=None):
+    """One widget."""
+    if name not in FROM_NETWORK:
+        return getattr(widgets, name)()
+    network, of = FROM_NETWORK[name]
+    return of(checkpoints.load(weights or network, "cpu"))
+
+
+def main(chapter, weights=None):
     """Write the preview of one chapter's widgets."""
-    homes = {name: home for name, home in widgets._HOMES.items() if name not in ("pack", "LatentGrid", "MoonMorph")}
+    homes = {name: home for name, home in widgets._HOMES.items() if name not in ELSEWHERE}
     gentut.choose("chapter", chapter, sorted(set(homes.values())))
-    shown = [getattr(widgets, name)() for name, home in homes.items() if home == chapter]
+    shown = [make(name, weights) for name, home in homes.items() if home == chapter]
     state = {"version_major": 2, "version_minor": 0, "state": dependency_state(shown, drop_defaults=False)}
     tags = {w: f'<script type="{VIEW}">{json.dumps({"model_id": w.model_id})}</script>' for w in shown}
     views = "".join(f"<h2>{type(w).__name__}</h2>{tag}" for w, tag in tags.items())
@@ -48,9 +71,9 @@ def main(chapter):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        raise SystemExit("usage: python site/preview.py CHAPTER")
+    if len(sys.argv) not in (2, 3):
+        raise SystemExit("usage: python site/preview.py CHAPTER [WEIGHTS]")
     try:
-        main(sys.argv[1])
+        main(*sys.argv[1:])
     except gentut.Error as why:
         raise SystemExit(str(why)) from None

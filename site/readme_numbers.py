@@ -15,25 +15,38 @@ START, END = "<!-- numbers: made by site/readme_numbers.py -->", "<!-- end of nu
 
 
 def networks(folder: Path) -> list[str]:
-    """One row for each published network: nats on the test pictures, on the training pictures, and what it took."""
+    """One row for each published network: what its number is, on which test pictures, and what it took."""
     lines = [
-        "| network | latent | nats, test | nats, train | n | trained | on |",
-        "|---|--:|--:|--:|--:|--:|---|",
+        "| network | weights | test pictures | nats per image | | n | trained | on |",
+        "|---|--:|---|--:|---|--:|--:|---|",
     ]
     for path in sorted(folder.glob("*.json")):
         card = json.loads(path.read_text())
-        test, train = card["metrics"]["test"], card["metrics"]["train"]
+        test = card["metrics"]["test"]
+        pictures, config = test["pictures"].split(", ")[1], card["config"]
         cells = [
             f"`{path.stem}`",
-            str(card["config"]["latent"]),
+            f"{card['parameters']:,}",
+            pictures if pictures != "grey" else "grey, by cross-entropy",
             f"{test['nats']:.1f}",
-            f"{train['nats']:.1f}",
+            _meaning(card["family"], config, test),
             f"{test['n']:,}",
             f"{card['steps']:,} steps, {card['seconds']:,.0f} s",
             card["device"],
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return lines
+
+
+def _meaning(family, config, test):
+    """What a network's nats are: exact, a bound, or no likelihood at all."""
+    if family == "pixelcnn":
+        return f"exact; {test['bits_per_dim']:.3f} bits/dim"
+    if not config["noise"]:
+        return "reconstruction alone"
+    if "importance_weighted_nats" in test:
+        return f"bound; {test['importance_weighted_nats']:.1f} with {test['k']:,} codes"
+    return "bound"
 
 
 def benchmarks(folder: Path) -> list[str]:

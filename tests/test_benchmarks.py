@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from gentut import data, training, vae
+from gentut import checkpoints, data, pixelcnn, training, vae
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -99,3 +99,75 @@ def test_a_quick_run_of_the_foundations(tmp_path, capsys):
     assert f"written to {out}" in capsys.readouterr().out
     with pytest.raises(SystemExit):
         foundations.main(["--repeats", "0"])
+
+
+@pytest.fixture(scope="module")
+def sampling():
+    spec = importlib.util.spec_from_file_location("pixelcnn_sampling", ROOT / "benchmarks/pixelcnn_sampling.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def no_tf32():
+    """The benchmark switches TF32 off for its process; put it back."""
+    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    yield
+    torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
+
+
+@pytest.mark.parametrize("passes", [5, 100])
+def test_a_quick_run_of_the_sampling(sampling, no_tf32, tmp_path, capsys, passes):
+    out = tmp_path / "results" / "record.json"
+    words = ["--quick", "--device", "cpu", "--repeats", "2", "--passes", str(passes), "--out", str(out)]
+    sampling.main(words)
+    record, said = json.loads(out.read_text()), capsys.readouterr().out
+    assert record["quick"] and record["command"] == " ".join(["python", "benchmarks/pixelcnn_sampling.py", *words])
+    assert (record["n"], record["size"], record["repeats"], record["pixels_that_differ"]) == (4, 10, 2, 0)
+    naive, seconds, floor = record["naive"], record["seconds"], record["floor"]
+    assert (naive["passes_timed"], naive["passes_of_the_whole"], naive["scaled"]) == (passes, 100, passes < 100)
+    assert len(naive["each_seconds"]) == len(seconds["each_incremental"]) == 2
+    assert seconds["naive"] == pytest.approx(sum(naive["each_seconds"]) / 2 * 100 / passes)
+    assert record["ratio"] == seconds["naive"] / seconds["incremental"] > 1 and record["goal"] == 30
+    # every weight of this network survives, but for biases; each is used once for each of 4 x 100 pixels
+    model = sampling.network(type("args", (), {"quick": True}), torch.device("cpu"))
+    biases = sum(p.numel() for k, p in model.named_parameters() if k.endswith("bias"))
+    assert floor["weights"] - biases == floor["surviving_weights"] == floor["multiply_adds"] // 400
+    assert floor["fraction_incremental"] == pytest.approx(floor["seconds"] / seconds["incremental"])
+    canvas = record["canvas"]
+    assert canvas["bytes"] == 4 * canvas["bytes_per_picture"] >= 4 * 4 * 100 * canvas["features_per_pixel"]
+    assert (canvas["windows"], canvas["features_per_pixel"]) == (4, 14)
+    assert {"cpu", "cores", "threads", "load_average_before"} <= record["machine"].keys()
+    assert "torch" in record["versions"]
+    how = f"{passes} of 100 passes timed" + ", scaled" * (passes < 100)
+    assert how in said and f"ratio {record['ratio']:.1f} (goal: 30)" in said and f"written to {out}" in said
+
+
+def test_the_sampling_benchmark_ends_where_the_two_ways_differ(sampling, no_tf32, tmp_path, monkeypatch):
+    honest = sampling.by_one_pass
+    monkeypatch.setattr(sampling, "by_one_pass", lambda *args: 1 - honest(*args))
+    with pytest.raises(SystemExit, match="the two ways differ at 400 pixels"):
+        sampling.main(["--quick", "--device", "cpu", "--repeats", "1", "--passes", "1", "--out", str(tmp_path / "r")])
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_masked_weights_do_not_count(sampling):
+    for kind in ("gated", "masked"):
+        model = pixelcnn.build(pixelcnn.Config(kind=kind, size=8))
+        convs = [m for m in model.modules() if isinstance(m, torch.nn.Conv2d)]
+        used = sum(int((m.weights() if hasattr(m, "weights") else m.weight).count_nonzero()) for m in convs)
+        assert sampling.surviving(model) == used
+
+
+def test_mistakes_of_the_sampling_benchmark_are_clear(sampling, no_tf32, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(checkpoints, "FOLDER", tmp_path)
+    for words, what in [
+        ("--repeats 0", "--n, --passes and --repeats must be at least 1"),
+        ("--device cpu", "unknown published network 'pixelcnn-binary'"),
+        ("--device gpu", "unknown device|not supported"),
+    ]:
+        with pytest.raises(SystemExit) as end:
+            sampling.main(words.split())
+        assert end.value.code == 2
+        assert re.search(what, capsys.readouterr().err)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import pickle
 import shutil
 
@@ -10,11 +11,18 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gentut import Error, checkpoints, data, runs, vae
+from gentut import Error, checkpoints, data, metrics, pixelcnn, runs, vae
 
 TINY = vae.Config(encoder=(8,), decoder=(6,), data="mnist-mini", steps=1)
-PAGE = ("vae-2d",)  # networks that travel inside a page
+SMALL = {
+    "vae": (vae, TINY),
+    "pixelcnn": (pixelcnn, pixelcnn.Config(width=6, head=12, classes=10, kind="masked", data="mnist-mini", steps=1)),
+    "gated": (pixelcnn, pixelcnn.Config(width=6, head=12, levels=4, data="mnist-mini", steps=1)),
+}
+PAGE = ("pixelcnn-page", "vae-2d")  # networks that travel inside a page
 NAMES = checkpoints.names()
+FAMILIES = {"pixelcnn": pixelcnn, "vae": vae}
+PUBLISHED = {name: chapter for chapter in FAMILIES.values() for name in chapter.PUBLISHED}
 
 
 @pytest.fixture
@@ -22,6 +30,16 @@ def saved(tmp_path):
     """The path of a tiny network's weights, with a card."""
     checkpoints.save(vae.build(TINY), {"family": "vae", "config": TINY.to_dict()}, tmp_path / "tiny.safetensors")
     return tmp_path / "tiny.safetensors"
+
+
+@pytest.fixture(params=SMALL)
+def one_of_each(request, tmp_path):
+    """(chapter, configuration, path) of a tiny saved network of each family."""
+    chapter, config = SMALL[request.param]
+    path = tmp_path / "tiny.safetensors"
+    family = chapter.__name__.removeprefix("gentut.")
+    checkpoints.save(chapter.build(config), {"family": family, "config": config.to_dict()}, path)
+    return chapter, config, path
 
 
 def seal(path):
@@ -34,20 +52,23 @@ def seal(path):
 
 
 @pytest.mark.parametrize("how", [str, lambda p: p, lambda p: p.with_suffix("")], ids=["text", "path", "no suffix"])
-def test_float16_round_trip(saved, how):
-    original, loaded = vae.build(TINY), checkpoints.load(how(saved), "cpu")
-    assert not loaded.training and loaded.config == TINY
+def test_float16_round_trip(one_of_each, how):
+    chapter, config, path = one_of_each
+    original, loaded = chapter.build(config), checkpoints.load(how(path), "cpu")
+    assert not loaded.training and loaded.config == config
     for (name, a), (other, b) in zip(original.state_dict().items(), loaded.state_dict().items(), strict=True):
         assert name == other and b.dtype == torch.float32 and torch.equal(a.half().float(), b)
     x = torch.rand(3, 1, 28, 28)
-    assert torch.equal(loaded(x), checkpoints.half_(original.eval())(x))
+    labels = [torch.tensor([0, 9, 4])] if getattr(config, "classes", 0) else []
+    assert torch.equal(loaded(x, *labels), checkpoints.half_(original.eval())(x, *labels))
 
 
-def test_saving_twice_gives_the_same_bytes(saved, tmp_path):
+def test_saving_twice_gives_the_same_bytes(one_of_each, tmp_path):
+    _, _, path = one_of_each
     (tmp_path / "again").mkdir()
-    again = tmp_path / "again/tiny.safetensors"
-    checkpoints.save(checkpoints.load(saved), {"family": "vae", "config": TINY.to_dict()}, again)
-    assert again.read_bytes() == saved.read_bytes() and checkpoints.card(again) == checkpoints.card(saved)
+    again, card = tmp_path / "again/tiny.safetensors", checkpoints.card(path)
+    checkpoints.save(checkpoints.load(path), {k: card[k] for k in ("family", "config")}, again)
+    assert again.read_bytes() == path.read_bytes() and checkpoints.card(again) == card
 
 
 def test_a_name_with_a_dot_in_it(saved):
@@ -150,6 +171,34 @@ def test_the_weights_of_another_network_are_refused_by_their_first_difference(sa
         checkpoints.load(saved)
 
 
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (lambda t: t.pop("first.weight"), r"it has no tensor 'first.weight'"),
+        (lambda t: t.update({"first.mask": torch.zeros(6, 1, 7, 7)}), "it has an unknown tensor 'first.mask'"),
+        (lambda t: t.update({"out.bias": torch.zeros(2)}), r"'out.bias' has shape \(2,\), the network wants \(1,\)"),
+    ],
+)
+def test_the_weights_of_another_pixelcnn_are_refused(tmp_path, change, what):
+    _, config = SMALL["pixelcnn"]
+    path = tmp_path / "tiny.safetensors"
+    checkpoints.save(pixelcnn.build(config), {"family": "pixelcnn", "config": config.to_dict()}, path)
+    tensors = checkpoints.read_weights(path.read_bytes())
+    change(tensors)
+    path.write_bytes(checkpoints.tensors_to_bytes(tensors))
+    seal(path)
+    with pytest.raises(Error, match=f"tiny.safetensors does not fit this network: {what}"):
+        checkpoints.load(path)
+
+
+def test_the_families_are_not_mixed_up(one_of_each):
+    chapter, _, path = one_of_each
+    other = {"vae": ("pixelcnn", "latent"), "pixelcnn": ("vae", "kind")}[chapter.__name__.removeprefix("gentut.")]
+    runs.write_json(path.with_suffix(".json"), {**checkpoints.card(path), "family": other[0]})
+    with pytest.raises(Error, match=f"unknown setting '{other[1]}'"):
+        checkpoints.load(path)
+
+
 def test_a_card_of_another_network_is_refused(saved):
     card = checkpoints.card(saved)
     card["config"]["latent"] = 3
@@ -177,7 +226,7 @@ def test_a_damaged_card_is_refused(saved, text, what):
     ("change", "what"),
     [
         (lambda c: c.pop("config"), "the card has no configuration"),
-        (lambda c: c.pop("family"), "unknown family None. There are: vae"),
+        (lambda c: c.pop("family"), "unknown family None. There are: pixelcnn, vae"),
         (lambda c: c.update(family="gan"), "unknown family 'gan'"),
         (lambda c: c["config"].update(latnet=2), "unknown setting 'latnet'.*Did you mean 'latent'"),
         (lambda c: c["config"].update(latent="2"), "latent takes a value of type int"),
@@ -243,18 +292,21 @@ def test_only_a_better_network_replaces_a_published_one(tmp_path, monkeypatch):
 
 
 def test_all_published_networks_are_there():
-    assert set(NAMES) == set(vae.PUBLISHED)
+    assert set(NAMES) <= set(PUBLISHED)
+    assert set(vae.PUBLISHED) <= set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_card_is_complete(name):
     card = checkpoints.card(name)
-    assert card["family"] in checkpoints.FAMILIES and card["data"] == card["config"]["data"]
-    assert vae.Config(**card["config"]) == vae.PUBLISHED[name]  # what `gentut reproduce` would run
+    assert FAMILIES[card["family"]] is PUBLISHED[name] and card["data"] == card["config"]["data"]
+    assert PUBLISHED[name].Config(**card["config"]) == PUBLISHED[name].PUBLISHED[name]  # what `reproduce` would run
     assert len(card["sha256"]) == len(card["data_sha256"]) == 64
     assert card["seed"] == card["config"]["seed"] and card["steps"] > 0 and card["seconds"] > 0
+    assert card["parameters"] == sum(p.numel() for p in checkpoints.load(name, "cpu").parameters())
     assert card["device"] and {"python", "torch"} <= card["versions"].keys()
-    assert {"test", "train", "mini"} <= card["metrics"].keys()
+    # a PixelCNN on the training pictures would take the better part of an hour more
+    assert {"test", "mini", *(["train"] if card["family"] == "vae" else [])} <= card["metrics"].keys()
     for part in card["metrics"].values():
         assert part["n"] >= 1000 and str(part["n"]) in part["pictures"] and part["standard_error"] > 0
     assert card["metrics"]["test"]["n"] == 10_000
@@ -272,20 +324,61 @@ def test_all_weights_together_fit():
     assert sum(p.stat().st_size for p in checkpoints.FOLDER.iterdir()) <= 25e6
 
 
+def again_for_vae(name, stated):
+    """(what is measured again, what of the card is left out)."""
+    model = checkpoints.load(name, "cpu")
+    # the other bound takes a minute with as many codes as the card states
+    return vae.evaluate(model, "mnist-mini", n=stated["n"], seed=stated["seed"], k=1), {"importance_weighted_nats", "k"}
+
+
+def again_for_pixelcnn(name, stated):
+    """The same. A network with classes is scored with ten labels, and all ten on all pictures would take a minute.
+
+    So its true labels are tried on all pictures, which every weight has a part in, and all ten on the first 20 only.
+    """
+    model = checkpoints.load(name, "cpu")
+    model.to(memory_format=torch.channels_last)  # a little quicker
+    if not model.config.classes:
+        return pixelcnn.evaluate(model, "mnist-mini", n=stated["n"], batch=50), set()
+    mini = data.load("mnist-mini")
+    x, labels = pixelcnn.test_pictures(model, mini.test_images[: stated["n"]]), mini.test_labels[: stated["n"]]
+    with torch.no_grad():
+        parts = [pixelcnn.log_prob(model, *some) for some in zip(x.split(50), labels.split(50), strict=True)]
+    few = pixelcnn.evaluate(model, "mnist-mini", n=20, batch=20)
+    assert few["nats"] == pytest.approx(stated["nats"], abs=4 * few["standard_error"])
+    assert few["accuracy"] == pytest.approx(stated["accuracy"], abs=0.1)
+    found = {"conditional_nats": -torch.cat(parts).double().mean().item(), "n": len(x)}
+    found["binarised_sha256"] = data.digest(x.to(torch.uint8))
+    assert stated["nats"] < found["conditional_nats"] + math.log(10)
+    return found, stated.keys() - found.keys()
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_every_network_is_as_good_as_its_card_says(name):
-    card, model = checkpoints.card(name), checkpoints.load(name, "cpu")
-    assert dataclasses.asdict(model.config) == dataclasses.asdict(vae.Config(**card["config"]))
+    card, chapter = checkpoints.card(name), PUBLISHED[name]
+    config = checkpoints.load(name, "cpu").config
+    assert dataclasses.asdict(config) == dataclasses.asdict(chapter.Config(**card["config"]))
     stated = card["metrics"]["mini"]
-    again = vae.evaluate(model, "mnist-mini", n=stated["n"], seed=stated["seed"], k=1)
-    bound = {"importance_weighted_nats", "k"}  # takes a minute with as many codes as the card states
-    assert again.keys() - bound == stated.keys() - bound
-    for key in again.keys() - bound:
-        close = pytest.approx(stated[key], abs=0.005, rel=1e-5) if isinstance(stated[key], float) else stated[key]
+    again, left_out = {vae: again_for_vae, pixelcnn: again_for_pixelcnn}[chapter](name, stated)
+    assert again.keys() - left_out == stated.keys() - left_out
+    rounding = {vae: {"abs": 0.005, "rel": 1e-5}, pixelcnn: {"abs": 0, "rel": 1e-5}}[chapter]
+    for key in again.keys() - left_out:
+        close = pytest.approx(stated[key], **rounding) if isinstance(stated[key], float) else stated[key]
         assert again[key] == close, key
 
 
-def test_the_binary_network_was_scored_on_the_shared_binarisation():
-    test = checkpoints.card("vae-20d-binary")["metrics"]["test"]
-    assert test["n"] == 10_000 and test["binarised_sha256"] == data.BINARISED_TEST_SHA256
+@pytest.mark.parametrize("name", NAMES)
+def test_bits_per_dimension_on_the_cards_are_the_nats(name):
+    for part in checkpoints.card(name)["metrics"].values():
+        if "bits_per_dim" in part:
+            assert part["bits_per_dim"] == pytest.approx(metrics.nats_to_bits_per_dim(part["nats"]), rel=1e-12)
+        assert ("bits_per_dim" in part) == (PUBLISHED[name] is pixelcnn)
+
+
+def test_the_binary_networks_were_scored_on_the_shared_binarisation():
     assert data.BINARISED_TEST_SHA256 == "2b9fb9ecb5bbee0095dad563d6c6f4e2c6a2c10f9d370dfe851f835624b91dc0"
+    scored = {name: checkpoints.card(name)["metrics"]["test"] for name in NAMES}
+    binary = {name: test for name, test in scored.items() if "binarised_sha256" in test}
+    assert binary.keys() == {"vae-20d-binary", "pixelcnn-binary", "pixelcnn-page"} & set(NAMES)
+    for name, test in binary.items():
+        assert test["n"] == 10_000 and test["binarised_sha256"] == data.BINARISED_TEST_SHA256, name

@@ -12,7 +12,7 @@ import matplotlib.image
 import pytest
 import torch
 
-from gentut import checkpoints, cli, runs, vae
+from gentut import checkpoints, cli, pixelcnn, runs, vae
 
 FAST = ["steps=12", "encoder=8", "decoder=8", "validation=100", "log_every=4", "save_every=5"]
 OPTIONS = [word for text in FAST for word in ("--set", text)]
@@ -37,17 +37,19 @@ def gentut(capsys, monkeypatch):
 
 @pytest.fixture
 def published(tmp_path, monkeypatch):
-    """Two tiny published networks, and the settings to reproduce them."""
+    """Three tiny published networks of two families, and the settings to reproduce them."""
     monkeypatch.setattr(checkpoints, "FOLDER", tmp_path / "published")
     (tmp_path / "published").mkdir()
-    settings = {}
-    for name, seed in (("vae-one", 0), ("vae-two", 1)):
-        config = vae.Config(data="mnist-mini", encoder=(8,), decoder=(8,), steps=6, seed=seed)
-        facts = {"family": "vae", "data": "mnist-mini", "config": config.to_dict()}
-        facts["metrics"] = {"test": {"nats": 600.5 + seed, "n": 2000}}
-        checkpoints.save(vae.build(config), facts, tmp_path / f"published/{name}.safetensors")
-        settings[name] = config
-    monkeypatch.setattr(vae, "PUBLISHED", settings)
+    small = vae.Config(data="mnist-mini", encoder=(8,), decoder=(8,), steps=6)
+    tiny = pixelcnn.Config(data="mnist-mini", width=2, head=2, dilations=(1,), steps=6)
+    other = small.replace(seed=1)
+    made = ("pixel-one", pixelcnn, tiny, 700.25), ("vae-one", vae, small, 600.5), ("vae-two", vae, other, 601.5)
+    for name, chapter, config, nats in made:
+        facts = {"family": chapter.__name__.removeprefix("gentut."), "data": "mnist-mini", "config": config.to_dict()}
+        facts["metrics"] = {"test": {"nats": nats, "n": 2000}}
+        checkpoints.save(chapter.build(config), facts, tmp_path / f"published/{name}.safetensors")
+    monkeypatch.setattr(vae, "PUBLISHED", {"vae-one": small, "vae-two": other})
+    monkeypatch.setattr(pixelcnn, "PUBLISHED", {"pixel-one": tiny})
     return tmp_path / "published"
 
 
@@ -84,37 +86,41 @@ def test_the_scale_comes_from_the_environment_and_the_folder_has_a_default(gentu
 def test_list(gentut, published):
     status, said, err = gentut("list")
     assert (status, err) == (0, "")
-    chapters, one, two = said.splitlines()
-    assert chapters == "chapters: vae"
+    chapters, pixels, one, two = said.splitlines()
+    assert chapters == "chapters: pixelcnn, vae"
+    assert pixels.split() == ["pixel-one", "pixelcnn", "mnist-mini", "0.00", "MB", "nats", "700.25"]
     assert one.split() == ["vae-one", "vae", "mnist-mini", "0.03", "MB", "nats", "600.50"]
     assert two.split()[0] == "vae-two"
 
 
 @pytest.mark.parametrize("by_path", [False, True])
-def test_evaluate(gentut, published, by_path):
-    name = published / "vae-one.safetensors" if by_path else "vae-one"
-    status, said, err = gentut("evaluate", name, "--n", 50, "--device", "cpu")
+@pytest.mark.parametrize(("name", "chapter"), [("vae-one", vae), ("pixel-one", pixelcnn)])
+def test_evaluate(gentut, published, name, chapter, by_path):
+    where = published / f"{name}.safetensors" if by_path else name
+    status, said, err = gentut("evaluate", where, "--n", 50, "--device", "cpu")
     assert (status, err) == (0, "")
-    metrics = vae.evaluate(checkpoints.load("vae-one", "cpu"), "mnist-mini", n=50)
+    metrics = chapter.evaluate(checkpoints.load(name, "cpu"), "mnist-mini", n=50)
     assert f"nats {metrics['nats']:.3f}" in said and "n 50" in said and metrics["pictures"] in said
+    assert ("bits_per_dim" in said) == (chapter is pixelcnn)
 
 
-def test_sample(gentut, published, tmp_path):
+@pytest.mark.parametrize(("name", "chapter"), [("vae-one", vae), ("pixel-one", pixelcnn)])
+def test_sample(gentut, published, tmp_path, name, chapter):
     out = tmp_path / "new" / "sheet.png"
-    assert gentut("sample", "vae-one", "--n", 7, "--out", out, "--seed", 3)[:2] == (0, f"7 pictures in {out}\n")
+    assert gentut("sample", name, "--n", 7, "--out", out, "--seed", 3)[:2] == (0, f"7 pictures in {out}\n")
     sheet = torch.tensor(matplotlib.image.imread(out)[..., 0])
     assert sheet.shape == (3 * 28, 3 * 28)
-    model = checkpoints.load("vae-one", "cpu")
-    pictures = vae.sample(model, 7, generator=torch.Generator().manual_seed(3))[:, 0]
+    model = checkpoints.load(name, "cpu")
+    pictures = chapter.sample(model, 7, generator=torch.Generator().manual_seed(3))[:, 0]
     for i, picture in enumerate(pictures):
         row, column = divmod(i, 3)
         tile = sheet[28 * row : 28 * row + 28, 28 * column : 28 * column + 28]
         assert (tile - picture).abs().max() < 0.008
     assert sheet[56:, 28:].max() == 0  # two places are left over
     first = out.read_bytes()
-    gentut("sample", "vae-one", "--n", 7, "--out", out, "--seed", 3)
+    gentut("sample", name, "--n", 7, "--out", out, "--seed", 3)
     assert out.read_bytes() == first
-    gentut("sample", "vae-one", "--n", 7, "--out", out, "--seed", 4)
+    gentut("sample", name, "--n", 7, "--out", out, "--seed", 4)
     assert out.read_bytes() != first
 
 
@@ -131,16 +137,43 @@ def test_reproduce_and_publish(gentut, published, tmp_path):
     assert checkpoints.card("vae-two")["metrics"]["test"]["nats"] == 601.5
 
 
+def test_reproduce_a_pixelcnn(gentut, published, tmp_path):
+    status, said, err = gentut("reproduce", "pixel-one", "--out", tmp_path, "--device", "cpu", "--publish")
+    assert (status, err) == (0, "")
+    card = checkpoints.card(tmp_path / "pixel-one/pixel-one.safetensors")
+    assert f"nats {card['metrics']['test']['nats']:.3f}" in said and "mini:" in said
+    assert "pixel-one: published, nats" in said and checkpoints.card("pixel-one") == card
+    assert checkpoints.card("vae-one")["metrics"]["test"]["nats"] == 600.5
+
+
+def test_train_and_use_a_pixelcnn(gentut, tmp_path):
+    settings = ["steps=6", "width=4", "head=4", "dilations=1", "classes=10", "log_every=2", "save_every=4"]
+    options = ["--out", tmp_path / "run", "--device", "cpu", *(word for text in settings for word in ("--set", text))]
+    status, said, err = gentut("train", "pixelcnn", "--scale", "test", *options)
+    assert (status, err) == (0, "") and "step 6\n" in said
+    config = runs.read_json(tmp_path / "run/config.json")
+    assert (config["dilations"], config["classes"], config["batch_size"]) == ([1], 10, 32)
+    assert gentut("train", "pixelcnn", "--scale", "test", *options, "--resume") == (0, said, "")
+    weights = tmp_path / "run/weights.safetensors"
+    status, said, err = gentut("evaluate", weights, "--n", 20, "--device", "cpu")
+    assert (status, err) == (0, "") and "conditional_nats" in said and "accuracy" in said
+    assert gentut("sample", weights, "--n", 3, "--out", tmp_path / "sheet.png", "--device", "cpu")[0] == 0
+
+
 # ------------------------------------------------------------------------------------------------------ what it refuses
 
 
 WRONG = {
-    "chapter": ("train vea", r"unknown chapter 'vea'. There are: vae. Did you mean 'vae'\?"),
+    "chapter": ("train vea", r"unknown chapter 'vea'. There are: pixelcnn, vae. Did you mean 'vae'\?"),
     "scale": ("train vae --scale cpuu --out X", r"unknown scale 'cpuu'.*Did you mean 'cpu'\?"),
     "setting": ("train vae --scale test --out X --set stpes=5", r"unknown setting 'stpes'.*Did you mean 'steps'\?"),
     "type": ("train vae --scale test --out X --set steps=many", "steps takes a whole number, got 'many'"),
     "value": ("train vae --scale test --out X --set steps", "a setting is written key=value, got 'steps'"),
     "range": ("train vae --scale test --out X --set batch_size=0", "batch_size must be at least 1, got 0"),
+    "setting of another chapter": ("train pixelcnn --scale test --out X --set latent=2", "unknown setting 'latent'"),
+    "kind": ("train pixelcnn --scale test --out X --set kind=gatd", "unknown kind 'gatd'.*Did you mean 'gated'"),
+    "levels": ("train pixelcnn --scale test --out X --set levels=1", "levels must lie in 2 to 256, got 1"),
+    "colour": ("train pixelcnn --scale test --out X --set channels=3 --set width=6 --set head=3", "takes channels=1"),
     "data": ("train vae --scale test --out X --set data=mnist-min", "unknown data set 'mnist-min'.*'mnist-mini'"),
     "batch": ("train vae --scale test --out X --set batch_size=9999", "batch_size=9999 is more than the 9000 training"),
     "precision": ("train vae --scale test --out X --device cpu --set precision=fp16", "precision fp16 needs a GPU"),
@@ -152,17 +185,18 @@ WRONG = {
         "train vae --scale test --device cpu --out diverged --set learning_rate=1e30 --set steps=20",
         r"the loss became (nan|inf) at step \d+; no state was saved. Try a smaller learning_rate",
     ),
-    "name": ("evaluate vae-on", r"unknown published network 'vae-on'.*vae-one, vae-two. Did you mean 'vae-one'"),
+    "name": ("evaluate vae-on", r"unknown published network 'vae-on'. There are: pixel-one, vae-one, vae-two. Did"),
     "n": ("evaluate vae-one --n 1", "n must lie between 2 and the 2000 test pictures"),
     "data to evaluate on": ("evaluate vae-one --data mnsit", "unknown data set 'mnsit'.*Did you mean 'mnist'"),
     "file": ("evaluate nothing/there.safetensors", "there is no weights file nothing/there.safetensors"),
     "pickle": ("evaluate foreign/weights.pt", "foreign/weights.pt is a pickle"),
     "no card": ("evaluate foreign/bare.safetensors", "has no card: bare.json should lie beside it"),
     "sample name": ("sample vae-thre", "unknown published network 'vae-thre'.*Did you mean 'vae-"),
+    "sample n of pixels": ("sample pixel-one --n 0", "n must be at least 1, got 0"),
     "sample n": ("sample vae-one --n 0", "n must be at least 1, got 0"),
     "sample format": ("sample vae-one --out sheet.jpg", "--out must name a .png file, got 'sheet.jpg'"),
     "sample nowhere": ("sample vae-one --out foreign/thesis.txt/a.png", "could not write foreign/thesis.txt/a.png"),
-    "reproduce": ("reproduce vae-three", "unknown published network 'vae-three'. There are: vae-one, vae-two"),
+    "reproduce": ("reproduce vae-three", "unknown published network 'vae-three'. There are: pixel-one, vae-one"),
 }
 
 
@@ -223,9 +257,10 @@ def test_importing_gentut_imports_neither_torch_nor_widgets():
     script = """
 import sys, time
 import gentut
-heavy = {"torch", "numpy", "scipy", "matplotlib", "anywidget", "ipywidgets", "gentut.widgets", "gentut.vae"}
+heavy = {"torch", "numpy", "scipy", "matplotlib", "anywidget", "ipywidgets"}
+heavy |= {"gentut.widgets", "gentut.vae", "gentut.pixelcnn"}
 assert not heavy & set(sys.modules), heavy & set(sys.modules)
-assert {"vae", "data", "widgets", "scale", "Error"} <= set(dir(gentut))
+assert {"vae", "pixelcnn", "data", "widgets", "scale", "Error"} <= set(dir(gentut))
 try:
     gentut.no_such_chapter
 except AttributeError as why:

@@ -1,6 +1,7 @@
 """The chapters as files: clean, readable without Sphinx, with all their bones, and telling no number from memory."""
 
 import json
+import math
 import re
 import subprocess
 import sys
@@ -14,8 +15,8 @@ from gentut import data, figures, vae, widgets
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "book").glob("*.ipynb"))
 # Notebooks that are chapters, with the number that their equations start with.
-CHAPTERS = {"probability": 1, "information": 2, "variational": 3, "markov": 4, "vae": 6}
-TRAINING = {"vae"}  # chapters that train a network
+CHAPTERS = {"probability": 1, "information": 2, "variational": 3, "markov": 4, "pixelcnn": 5, "vae": 6}
+TRAINING = {"pixelcnn", "vae"}  # chapters that train a network
 
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 every_chapter = pytest.mark.parametrize("name", CHAPTERS)
@@ -246,3 +247,75 @@ def test_the_symptoms_of_break_it_pass_their_stated_thresholds():
     assert no_noise["cost_of_noise"] > 10 > 5 > healthy["cost_of_noise"]
     assert relu["smallest_mu"] >= 0 and relu["smallest_sigma"] >= 1 and relu["nats"] > healthy["nats"] + 5
     assert healthy["smallest_mu"] < -1 and healthy["smallest_sigma"] < 0.5  # not so in the healthy one
+
+
+def play(name, *ids, scale="test"):
+    """Run some code cells of a chapter, one after the other, at a scale; return the names that they leave."""
+    import matplotlib
+
+    scope = {}
+    with matplotlib.rc_context():
+        for wanted in ids:
+            cell = next(c for c in cells(chapter(name), "code") if c["id"] == wanted)
+            exec(compile(source(cell), f"{name}: {wanted}", "exec"), scope)
+            scope["scale"] = scale
+        scope["plt"].close("all")
+    return scope
+
+
+def text_of(name, cell_id):
+    """A Markdown cell as one line."""
+    return re.sub(r"\s+", " ", source(next(c for c in cells(chapter(name), "markdown") if c["id"] == cell_id)))
+
+
+def test_the_symptoms_of_the_pixelcnn_chapter_pass_their_stated_thresholds():
+    """Each bug is planted by the chapter's own cells: what the text says of it is true of it."""
+    got = play("pixelcnn", "setup", "untrained", "break-train", "break-mask", "break-order", "break-score")
+    leak, gap, kinder = got["leak"], got["gap"], got["kinder"]
+
+    stated = text_of("pixelcnn", "break-mask-read")
+    assert "fewer than 5 nats, where the healthy network needs more than 25" in stated
+    assert "more than 95 of 100 pixels" in stated
+    assert leak["mask B"][0] < 5 and leak["healthy"][0] > 25
+    assert min(leak["mask B"][1:]) > 0.95
+    assert 0.2 < leak["healthy"][2] < 0.8  # over noise: the healthy network's pixels have nothing to do with it
+    drawn = [got["drawn_from"]["healthy", kind] for kind in ("black", "noise")]
+    assert drawn[0].equal(drawn[1])  # "draws the same digits from both"
+
+    stated = text_of("pixelcnn", "break-order-read")
+    assert "both accounts agree to a thousandth of a nat" in stated
+    assert "by columns a picture differs by more than 1 nat, from below by more than 4" in stated
+    assert gap["as trained"] < 0.001 and gap["by columns"] > 1 and gap["from below"] > 4
+
+    stated = text_of("pixelcnn", "break-score-read")
+    assert "the score falls by more than 2 nats" in stated and "gains less than 1 nat" in stated
+    assert "the worst of the three, by more than 2 nats" in stated
+    (healthy, same), (sharp, sharp_fixed), (grey, grey_fixed) = (kinder[k] for k in ("healthy", "thresholded", "grey"))
+    assert healthy == pytest.approx(same, abs=1e-3)
+    assert sharp < healthy - 2 and kinder["healthy on thresholded"] < healthy - 2
+    assert sharp_fixed > healthy - 1
+    assert grey < sharp and grey_fixed > max(healthy, sharp_fixed) + 2
+
+
+def test_what_the_pixelcnn_chapter_says_of_a_few_bits_is_true():
+    got = play("pixelcnn", "setup", "bars", "made-fit")
+    extra = {(world, name): d for world, name, _, _, _, d in got["rows"]}
+    assert all(total == "1.000000" for _, _, total, *_ in got["rows"])  # "The sum is 1 always, trained or not"
+    assert extra["even", "FVBN, trained"] == pytest.approx(math.log(2), abs=1e-4)  # "it learns nothing at all"
+    assert extra["even", "MADE, trained"] < 0.01 and extra["bars and stripes", "MADE, trained"] < 0.01
+    assert extra["bars and stripes", "MADE, trained"] < extra["bars and stripes", "FVBN, trained"] < 0.2
+    assert extra["bars and stripes", "FVBN, untrained"] == pytest.approx(math.log(512 / 14), abs=1e-4)
+
+
+def test_what_the_pixelcnn_chapter_says_of_the_blind_spot_is_true():
+    got = play("pixelcnn", "setup", "gradients", "blind-table")  # the first has assertions of its own
+    masked, gated = ({depth: row[k] for depth, *row in got["rows"]} for k in (0, 1))
+    assert gated[1] > 0 and gated[12] == gated[24] == 0
+    assert masked[12] == masked[24] > 0  # "however deep it is"
+
+
+def test_what_the_pixelcnn_chapter_says_of_colours_is_true():
+    depends = play("pixelcnn", "setup", "colour-matrix")["depends"] > 0
+    assert not depends.triu().any()
+    within = depends[12:15, 12:15].int().tolist()
+    assert within == [[0, 0, 0], [1, 0, 0], [1, 1, 0]]  # red, then green, then blue

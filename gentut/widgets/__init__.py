@@ -12,6 +12,7 @@ _HOMES = {
     "KLNormals": "information",
     "ElboExplorer": "variational",
     "MarkovChain": "markov",
+    "PixelSampler": "pixelcnn",
     "LatentGrid": "vae",
     "MoonMorph": "vae",
     "pack": "base",

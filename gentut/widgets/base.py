@@ -63,26 +63,18 @@ def pack(module, precision="int8", inputs=None):
     `round_rows`. Raises Error for any other layer or precision.
     """
     choose("precision", precision, PRECISIONS)
-    spec, parts, size = [], [], 0
+    spec, store = [], Store()
+    put = store.put
     x = None if inputs is None or precision == "float16" else inputs.detach().cpu().float()
-
-    def put(array):
-        nonlocal size
-        parts.append(array.tobytes())
-        size += array.nbytes
-        return size - array.nbytes
 
     for layer in _layers(module):
         if isinstance(layer, nn.Linear):
             weight = layer.weight.detach().cpu().float().numpy()  # (out, in)
             bias = np.zeros(len(weight), "<f4") if layer.bias is None else layer.bias.detach().cpu().float().numpy()
-            if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
-                raise Error(f"{layer} holds weights that are not finite: this network cannot be shown")
+            check_finite(layer, weight, bias)
             op = {"op": "linear", "in": layer.in_features, "out": layer.out_features, "type": precision}
             if precision == "float16" or weight.size <= SMALL:
-                if np.abs(weight).max() > np.finfo(np.float16).max:
-                    raise Error(f"{layer} holds weights beyond float16's range (65504): this network cannot be shown")
-                sent = weight.astype("<f2")
+                sent = half(layer, weight)
                 op |= {"type": "float16", "weight": put(sent)}
             else:
                 rows, scale = round_rows(weight, None if x is None else x.numpy())
@@ -100,7 +92,37 @@ def pack(module, precision="int8", inputs=None):
             raise Error(f"a page cannot run the layer {layer}. It runs: {', '.join(known)}, and nn.Sequential of them.")
         if x is not None and not isinstance(layer, (nn.Linear, *_SHAPES)):
             x = layer(x)
-    return spec, b"".join(parts)
+    return spec, store.bytes()
+
+
+class Store:
+    """Arrays one after the other in one block of bytes; `put` returns the byte at which an array starts."""
+
+    def __init__(self):
+        self.parts, self.size = [], 0
+
+    def put(self, array):
+        """Add an array; return its offset."""
+        self.parts.append(array.tobytes())
+        self.size += array.nbytes
+        return self.size - array.nbytes
+
+    def bytes(self):
+        """All of them."""
+        return b"".join(self.parts)
+
+
+def check_finite(layer, *arrays):
+    """Raise Error, naming the layer, unless all numbers are finite."""
+    if not all(np.isfinite(a).all() for a in arrays):
+        raise Error(f"{layer} holds weights that are not finite: this network cannot be shown")
+
+
+def half(layer, weight):
+    """The weights as little-endian float16; raises Error, naming the layer, if they are too large for it."""
+    if np.abs(weight).max(initial=0) > np.finfo(np.float16).max:
+        raise Error(f"{layer} holds weights beyond float16's range (65504): this network cannot be shown")
+    return weight.astype("<f2")
 
 
 def round_rows(weight, inputs=None):

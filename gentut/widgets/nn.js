@@ -1,5 +1,6 @@
-// The small network runtime that every widget shares: forward passes of the networks that gentut.widgets.pack wrote.
-// Pictures and codes are flat Float32Arrays, one after the other; shapes need no layer of their own.
+// The small network runtime that every widget shares: forward passes of the networks that gentut.widgets.pack wrote, and
+// causal convolutions a step at a time. Pictures and codes are flat Float32Arrays, one after the other; shapes need no
+// layer of their own.
 
 // A Bytes trait comes as a DataView in JupyterLab and on the page, as a Uint8Array in Colab, and may start anywhere
 // in its buffer.
@@ -103,5 +104,36 @@ export function network(spec, bytes, room = 1) {
       for (const step of steps) x = step(x, batch);
       return x;
     },
+  };
+}
+
+// One layer alone, for networks that are more than a chain: layer(op, bytes, room) gives the step (x, batch) => y.
+export const layer = (op, bytes, room = 1) => MAKERS[op.op](op, bytes, room);
+
+// A convolution that looks at earlier pixels only, a step at a time: gentut.drawing's _Window in JavaScript. It owns the
+// canvas of features that it looks at, `size` rows and columns with zeros beyond the border. put(row, column, features,
+// count) keeps the features of `count` neighbours in a row, at(row, column, count) gives the outputs there, in a buffer
+// that the next call overwrites. Nothing is computed twice: a pixel costs its own outputs, whatever was drawn before it.
+// op.taps: the (down, right) that each of the weights (out, taps, in) looks at; none lies below.
+export function causal(op, bytes, size) {
+  const { in: I, taps } = op, wide = I * taps.length;
+  const beyond = (axis, sign) => Math.max(0, ...taps.map(tap => sign * tap[axis]));
+  const top = beyond(0, -1), left = beyond(1, -1), stride = left + size + beyond(1, 1);
+  if (beyond(0, 1)) throw new Error("a causal convolution looks at no row below");
+  const canvas = new Float32Array((top + size) * stride * I), seen = new Float32Array(size * wide);
+  const place = (row, column) => ((top + row) * stride + left + column) * I;
+  const shifts = taps.map(([down, right]) => (down * stride + right) * I);
+  const product = MAKERS.linear({ ...op, in: wide }, bytes, size);
+  return {
+    put(row, column, features, count = 1) {
+      for (let i = 0, p = place(row, column), n = count * I; i < n; i++, p++) canvas[p] = features[i];
+    },
+    at(row, column, count = 1) {
+      let s = 0;
+      for (let k = 0, p = place(row, column); k < count; k++, p += I)
+        for (const shift of shifts) for (let i = p + shift, end = i + I; i < end; i++, s++) seen[s] = canvas[i];
+      return product(seen, count);
+    },
+    bytes: canvas.byteLength,
   };
 }
