@@ -3,18 +3,10 @@
 import gzip
 import re
 
+import pytest
+
 PAYLOAD = 1_500_000  # bytes of a page's own, gzipped
 SHARED = "_static/"  # the same file for every page, cached by the browser
-
-# Resolves when MathJax has drawn all formulas (a page without formulas does not load it) and each widget is up.
-SETTLED = """async () => {
-  await window.MathJax?.startup?.promise;
-  const views = document.querySelectorAll('script[type="application/vnd.jupyter.widget-view+json"]').length;
-  const settled = () => document.querySelectorAll(".gentut-widget-area > *, .gentut-widget-note").length >= views;
-  for (let tries = 0; tries < 200 && !settled(); tries++) await new Promise((go) => setTimeout(go, 50));
-  return settled();
-}"""
-
 
 # What sticks out of the window, and would have to be reached by pushing the whole text sideways. Code, formulas and
 # tables that are too wide scroll in a box of their own.
@@ -37,13 +29,6 @@ CUT_OFF = """() => {
 FAILED_MATHS = "mjx-merror, [data-mjx-error], mjx-mtext[style*='color: red']"
 
 
-def visit(page, url):
-    """Open a page and wait until its formulas and widgets are there."""
-    page.goto(url, wait_until="load")
-    page.wait_for_load_state("networkidle")
-    assert page.evaluate(SETTLED), "a widget never came up"
-
-
 def luminance(colour):
     """Relative luminance (WCAG 2) of a CSS colour such as "rgb(18, 18, 18)"."""
     channels = [int(number) / 255 for number in re.findall(r"\d+", colour)[:3]]
@@ -59,27 +44,41 @@ def contrast(page, selector):
     return (lighter + 0.05) / (darker + 0.05)
 
 
-def test_page_needs_no_other_host_and_draws_every_formula(page, site, path):
-    # `page` itself asserts at its end: nothing asked of another host, no HTTP error, no console error.
-    visit(page, f"{site.url}/{path}")
-    assert page.locator(FAILED_MATHS).count() == 0
-    written = page.locator(".math").count()
-    assert page.locator("mjx-container").count() >= written, f"{written} formulas written"
-    assert page.locator(".gentut-widget-note").count() == 0, "a widget of this page is dead"
-    assert luminance(page.evaluate("() => getComputedStyle(document.body).backgroundColor")) > 0.9
-    assert contrast(page, "main") >= 7
-    assert page.locator("html").get_attribute("lang") == "en"
-    assert page.locator("img:not([alt])").count() == 0, "a picture without alternative text"
+@pytest.fixture
+def by_day(stages, site, path):
+    """The page on a desk, in the light, from the server; it asserts as `page` does that nothing went wrong."""
+    page = stages.page(f"{site.url}/{path}")
+    yield page
+    assert page.watch.problems() == []
 
 
-def test_page_is_light_to_load(page, site, path):
-    visit(page, f"{site.url}/{path}")
+@pytest.fixture
+def by_night(stages, site, path):
+    """The page on a phone whose system is dark, from a file; it asserts the same."""
+    page = stages.page((site.folder / path).as_uri(), "phone", "dark")
+    yield page
+    assert page.watch.problems() == []
+
+
+def test_page_needs_no_other_host_and_draws_every_formula(by_day):
+    # `by_day` itself asserts at its end: nothing asked of another host, no HTTP error, no console error.
+    assert by_day.locator(FAILED_MATHS).count() == 0
+    written = by_day.locator(".math").count()
+    assert by_day.locator("mjx-container").count() >= written, f"{written} formulas written"
+    assert by_day.locator(".gentut-widget-note").count() == 0, "a widget of this page is dead"
+    assert luminance(by_day.evaluate("() => getComputedStyle(document.body).backgroundColor")) > 0.9
+    assert contrast(by_day, "main") >= 7
+    assert by_day.locator("html").get_attribute("lang") == "en"
+    assert by_day.locator("img:not([alt])").count() == 0, "a picture without alternative text"
+
+
+def test_page_is_light_to_load(by_day, site):
     compressed = {
         url: len(gzip.compress(file.read_bytes(), 6))
-        for url in page.watch.received
+        for url in by_day.watch.received
         if (file := site.file_of(url)) and file.is_file() and SHARED not in url
     }
-    assert site.file_of(page.url) in map(site.file_of, compressed)
+    assert site.file_of(by_day.url) in map(site.file_of, compressed)
     assert sum(compressed.values()) <= PAYLOAD, compressed
 
 
@@ -93,25 +92,29 @@ def test_page_holds_no_address_that_a_browser_would_load_from_elsewhere(site, pa
     assert not re.search(r"unpkg\.com|jsdelivr\.net|cdnjs\.|fonts\.googleapis", html)
 
 
-def test_page_works_from_a_file(page, site, path):
-    visit(page, (site.folder / path).as_uri())
-    assert page.locator(FAILED_MATHS).count() == 0
-    assert page.locator(".gentut-widget-note").count() == 0
+def test_page_works_from_a_file(by_night):
+    assert by_night.url.startswith("file://")
+    assert by_night.locator(FAILED_MATHS).count() == 0
+    assert by_night.locator(".gentut-widget-note").count() == 0
 
 
-def test_page_fits_a_phone(phone, site, path):
-    visit(phone, f"{site.url}/{path}")
+def test_a_wide_formula_begins_at_its_left_end_on_a_phone(by_night):
+    cut = by_night.evaluate("""() => [...document.querySelectorAll("div.math mjx-container")].filter(formula =>
+      formula.getBoundingClientRect().left < formula.closest("div.math").getBoundingClientRect().left - 1).length""")
+    assert cut == 0
+
+
+def test_page_fits_a_phone(by_night):
     # A phone's browser widens its window to content that is too wide.
-    widths = phone.evaluate("() => [document.documentElement.scrollWidth, window.innerWidth]")
+    widths = by_night.evaluate("() => [document.documentElement.scrollWidth, window.innerWidth]")
     assert widths == [390, 390], "the page can be pushed sideways"
-    assert phone.evaluate(CUT_OFF) == []
+    assert by_night.evaluate(CUT_OFF) == []
 
 
-def test_page_is_readable_for_a_reader_whose_system_is_dark(dark, site, path):
-    visit(dark, f"{site.url}/{path}")
-    assert luminance(dark.evaluate("() => getComputedStyle(document.body).backgroundColor")) < 0.05
-    assert contrast(dark, "main") >= 7
-    assert contrast(dark, "main h1") >= 7
+def test_page_is_readable_for_a_reader_whose_system_is_dark(by_night):
+    assert luminance(by_night.evaluate("() => getComputedStyle(document.body).backgroundColor")) < 0.05
+    assert contrast(by_night, "main") >= 7
+    assert contrast(by_night, "main h1") >= 7
 
 
 def test_links_within_the_book_lead_somewhere(site, path):
@@ -141,7 +144,7 @@ def test_search_finds_the_chapter(page, site):
     page.locator("#search-results a", has_text=re.compile("autoencoder|VAE", re.IGNORECASE)).first.wait_for()
 
 
-def test_the_page_bar_offers_colab_with_this_repository(page, site):
-    visit(page, f"{site.url}/book/vae.html")
-    link = page.locator('a[href^="https://colab.research.google.com/github/"]').first.get_attribute("href")
+def test_the_page_bar_offers_colab_with_this_repository(site):
+    html = (site.folder / "book" / "vae.html").read_text(encoding="utf-8")
+    link = re.search(r'<a\b[^>]*?\shref="(https://colab\.research\.google\.com/github/[^"]+)"', html)[1]
     assert link.endswith("/blob/main/book/vae.ipynb")

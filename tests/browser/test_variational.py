@@ -7,61 +7,43 @@ import pytest
 import torch
 
 from gentut import variational
+from tests.browser.hands import Widget, brightness
+
+KNOBS = {"loc": "Location of q (loc)", "scale": "Width of q (scale)", "x": "Observed x"}
 
 
-class Widget:
-    """The widget on a page: its root and what it shows."""
+class Elbo(Widget):
+    """The widget on its page, and its numbers against the module's."""
 
-    def __init__(self, page, root):
-        self.page, self.root = page, root
+    path, name = "book/variational.html", "elbo-explorer"
 
-    def data(self, *names):
-        """Attributes data-NAME of the root as numbers; one alone comes as a number."""
-        values = [float(self.root.get_attribute(f"data-{name}")) for name in names]
+    def values(self, *names):
+        """Several numbers at one moment; one alone comes as a number."""
+        now = self.data()
+        values = [now.number(name) for name in names]
         return values if len(values) > 1 else values[0]
 
     def trace(self):
         """The ELBO at the start of the ascent and after each step, the last 25 of them."""
-        return [float(v) for v in self.root.get_attribute("data-trace").split()]
-
-    def settle(self):
-        """Wait until what was asked for has been drawn."""
-        self.page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
-
-    def knob(self, name):
-        """The handle of loc, scale or x."""
-        names = {"loc": "Location of q (loc)", "scale": "Width of q (scale)", "x": "Observed x"}
-        return self.root.get_by_role("slider", name=names[name], exact=True)
-
-    def centre(self, name):
-        """Page coordinates of a knob; scrolls it into view."""
-        self.knob(name).scroll_into_view_if_needed()
-        box = self.knob(name).locator(".gt-knob").bounding_box()
-        return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        return self.numbers("trace")
 
     def unit(self):
         """Pixels of one unit of z, from the ticks 0 and 6 of the first chart (those along z come first)."""
-        chart = self.root.locator(".gt-plot").first
-        at = [chart.locator(".gt-tick", has_text=re.compile(f"^{t}$")).first.bounding_box() for t in (0, 6)]
-        return ((at[1]["x"] + at[1]["width"] / 2) - (at[0]["x"] + at[0]["width"] / 2)) / 6
+        left, right = self.node.evaluate("""e => ["0", "6"].map(word => {
+          const ticks = [...e.querySelector(".gt-plot").querySelectorAll(".gt-tick")];
+          const box = ticks.find(tick => tick.textContent === word).getBoundingClientRect();
+          return box.x + box.width / 2;
+        })""")
+        return (right - left) / 6
 
-    def drag(self, name, by):
-        """Drag a knob by `by` units of z with the mouse."""
-        x, y = self.centre(name)
-        self.page.mouse.move(x, y)
-        self.page.mouse.down()
-        self.page.mouse.move(x + by * self.unit(), y, steps=5)
-        self.page.mouse.up()
-        self.settle()
-
-    def press(self, name):
-        """Press a button."""
-        self.root.get_by_role("button", name=name, exact=True).click()
-        self.settle()
+    def move(self, name, by):
+        """Drag the knob of loc, scale or x by `by` units of z with the mouse."""
+        self.drag_by(KNOBS[name], (by * self.unit(), 0))
 
     def check(self):
         """Every number on the page is the module's for the page's own x, loc and scale; returns these three."""
-        x, loc, scale = (torch.tensor(v, dtype=torch.float64) for v in self.data("x", "loc", "scale"))
+        now = self.data()
+        x, loc, scale = (torch.tensor(now.number(name), dtype=torch.float64) for name in ("x", "loc", "scale"))
         q = variational.TruncatedNormal(loc, scale)
         want = {
             "elbo": variational.elbo(q, x),
@@ -74,9 +56,10 @@ class Widget:
             "prior-kl": variational.expectation(q, lambda z: q.log_prob(z) + z),
         }
         for name, value in want.items():
-            assert self.data(name) == pytest.approx(value.item(), rel=1e-9, abs=1e-10), name
-        assert self.data("elbo") <= self.data("evidence") + 1e-9
-        assert self.data("elbo") + self.data("kl") == pytest.approx(self.data("evidence"), abs=1e-9)
+            assert now.number(name) == pytest.approx(value.item(), rel=1e-9, abs=1e-10), name
+        elbo, kl, evidence = (now.number(name) for name in ("elbo", "kl", "evidence"))
+        assert elbo <= evidence + 1e-9
+        assert elbo + kl == pytest.approx(evidence, abs=1e-9)
         # What is written for the eye is the same, rounded.
         shown = [
             float(text.replace("\u2212", "-").strip("()"))
@@ -84,24 +67,14 @@ class Widget:
             if "×" not in text
         ]
         sums = ["evidence", "elbo", "kl", "elbo", "log-joint", "entropy", "elbo", "log-likelihood", "prior-kl"]
-        exact = [v for v in self.data(*sums) if v == 0 or abs(v) >= 1e-4]
+        exact = [v for v in map(now.number, sums) if v == 0 or abs(v) >= 1e-4]
         assert shown == pytest.approx(exact, abs=5.001e-4)
         return x.item(), loc.item(), scale.item()
 
 
-def open_widget(page, site):
-    page.goto(f"{site.url}/book/variational.html")
-    root = page.locator(".gentut-elbo-explorer").first
-    root.scroll_into_view_if_needed()
-    page.wait_for_selector(".gentut-elbo-explorer[data-ready='1']")
-    widget = Widget(page, root)
-    widget.settle()
-    return widget
-
-
 @pytest.fixture
-def widget(page, site):
-    return open_widget(page, site)
+def widget(open_widget):
+    return open_widget(Elbo)
 
 
 def ascended(x, loc, scale, steps):
@@ -115,14 +88,14 @@ def ascended(x, loc, scale, steps):
 
 def test_it_opens_as_its_constructor_says(widget):
     assert widget.check() == (1.5, 2.5, 0.6)
-    assert widget.data("steps") == 0
-    assert widget.trace() == [widget.data("elbo")]
+    assert widget.values("steps") == 0
+    assert widget.trace() == [widget.values("elbo")]
 
 
 def test_dragging_moves_q_widens_it_and_changes_x(widget):
     for name, by in [("loc", -1.5), ("scale", 0.7), ("x", -2), ("loc", -2.5), ("scale", -0.9), ("x", 3)]:
-        before = dict(zip(("x", "loc", "scale"), widget.data("x", "loc", "scale"), strict=True))
-        widget.drag(name, by)
+        before = dict(zip(("x", "loc", "scale"), widget.values("x", "loc", "scale"), strict=True))
+        widget.move(name, by)
         after = dict(zip(("x", "loc", "scale"), widget.check(), strict=True))
         assert after.pop(name) == pytest.approx(before.pop(name) + by, abs=0.02)
         assert after == before, "one knob moves one number"
@@ -131,29 +104,20 @@ def test_dragging_moves_q_widens_it_and_changes_x(widget):
 def test_knobs_stop_where_their_ranges_end(widget):
     ends = [("loc", 9, 5), ("loc", -15, -2), ("scale", 9, 3), ("scale", -9, 0.2), ("x", 9, 4), ("x", -9, -1)]
     for name, by, end in ends:
-        widget.drag(name, by)
-        assert widget.data(name) == pytest.approx(end, abs=1e-9)
+        widget.move(name, by)
+        assert widget.number(name) == pytest.approx(end, abs=1e-9)
         widget.check()
 
 
 def test_a_pointer_move_is_drawn_within_a_frame(widget):
-    x, y = widget.centre("loc")
-    widget.page.mouse.move(x, y)
-    widget.page.mouse.down()
-    work = []
-    for i in range(30):
-        widget.page.mouse.move(x - 4 * i, y)
-        widget.settle()
-        work.append(widget.data("ms"))
-    widget.page.mouse.up()
-    assert widget.data("loc") < 1.5
-    assert np.median(work) <= 8, work
+    assert widget.drag_slowly(widget.at(KNOBS["loc"]), -4, 0) <= 8
+    assert widget.values("loc") < 1.7
 
 
 def test_the_picture_is_the_densities(widget):
     """q's curve, read back from the chart, has its peak at loc and surrounds the area 1."""
-    widget.drag("loc", -0.5)
-    loc, scale = widget.data("loc", "scale")
+    widget.move("loc", -0.5)
+    loc, scale = widget.values("loc", "scale")
     chart = widget.root.locator(".gt-plot").first
     line = chart.locator("path.gt-curve.gt-q:not(.gt-ghost)").get_attribute("d")
     points = np.array([[float(v) for v in p.split()] for p in re.split("[ML]", line) if p])
@@ -174,82 +138,81 @@ def test_the_picture_is_the_densities(widget):
 
 def test_one_step_and_twenty_are_the_modules(widget):
     x, loc, scale = widget.check()
-    widget.press("Ascend one step")
-    assert widget.data("loc", "scale") == pytest.approx(ascended(x, loc, scale, 1), abs=1e-9)
-    assert widget.data("steps") == 1
+    widget.click("Ascend one step")
+    assert widget.values("loc", "scale") == pytest.approx(ascended(x, loc, scale, 1), abs=1e-9)
+    assert widget.values("steps") == 1
     widget.check()
     for _ in range(19):
-        widget.press("Ascend one step")
-    assert widget.data("loc", "scale") == pytest.approx(ascended(x, loc, scale, 20), abs=1e-9)
+        widget.click("Ascend one step")
+    assert widget.values("loc", "scale") == pytest.approx(ascended(x, loc, scale, 20), abs=1e-9)
     widget.check()
     trace = widget.trace()
-    assert len(trace) == 21 and trace == sorted(trace) and trace[-1] == widget.data("elbo")
-    widget.press("Reset")
-    assert widget.check() == (1.5, 2.5, 0.6) and widget.data("steps") == 0
-    widget.press("Ascend 20 steps")
-    assert widget.data("steps") == 20 and widget.trace() == trace
+    assert len(trace) == 21 and trace == sorted(trace) and trace[-1] == widget.values("elbo")
+    widget.click("Reset")
+    assert widget.check() == (1.5, 2.5, 0.6) and widget.values("steps") == 0
+    widget.click("Ascend 20 steps")
+    assert widget.values("steps") == 20 and widget.trace() == trace
 
 
 @pytest.mark.parametrize("start", ["far right", "too narrow", "too wide", "left of 0"])
 def test_an_ascent_from_each_start_closes_the_gap(widget, start):
-    widget.press(start)
+    widget.click(start)
     x, loc, scale = widget.check()
-    gap = widget.data("kl")
-    assert gap > 0.5 and widget.data("steps") == 0
-    widget.press("Ascend 20 steps")
-    assert widget.data("loc", "scale") == pytest.approx(ascended(x, loc, scale, 20), abs=1e-9)
-    assert widget.data("kl") < gap / 2
+    gap, steps = widget.values("kl", "steps")
+    assert gap > 0.5 and steps == 0
+    widget.click("Ascend 20 steps")
+    assert widget.values("loc", "scale") == pytest.approx(ascended(x, loc, scale, 20), abs=1e-9)
+    assert widget.values("kl") < gap / 2
     widget.check()
 
 
 def test_at_the_posterior_nothing_is_left_to_gain(widget):
-    widget.drag("x", 1)
-    widget.press("at the posterior")
+    widget.move("x", 1)
+    widget.click("at the posterior")
     x, loc, scale = widget.check()
     assert (loc, scale) == (pytest.approx(x - 1), 1)
-    assert widget.data("kl") == pytest.approx(0, abs=1e-12)
+    assert widget.values("kl") == pytest.approx(0, abs=1e-12)
     assert "q is the posterior" in widget.root.locator(".gt-status").inner_text()
-    widget.press("Ascend one step")
-    assert widget.data("loc", "scale") == pytest.approx([x - 1, 1], abs=1e-9)
+    widget.click("Ascend one step")
+    assert widget.values("loc", "scale") == pytest.approx([x - 1, 1], abs=1e-9)
 
 
 def test_play_ascends_pauses_and_stops_when_the_gap_is_closed(widget):
-    widget.press("Play")
-    widget.page.wait_for_function("e => +e.dataset.steps >= 5", arg=widget.root.element_handle())
-    widget.press("Pause")
-    steps = widget.data("steps")
-    assert widget.data("loc", "scale") == pytest.approx(ascended(1.5, 2.5, 0.6, int(steps)), abs=1e-9)
+    widget.click("Play")
+    widget.page.wait_for_function("e => +e.dataset.steps >= 5", arg=widget.node)
+    widget.click("Pause")
+    steps = widget.values("steps")
+    assert widget.values("loc", "scale") == pytest.approx(ascended(1.5, 2.5, 0.6, int(steps)), abs=1e-9)
     widget.page.wait_for_timeout(250)
-    assert widget.data("steps") == steps
-    while widget.data("kl") > 2e-6:  # Play has to do the last part and stop by itself
-        widget.press("Ascend 20 steps")
-    assert widget.data("kl") > 1e-6
-    widget.press("Play")
+    assert widget.values("steps") == steps
+    while widget.values("kl") > 2e-6:  # Play has to do the last part and stop by itself
+        widget.click("Ascend 20 steps")
+    assert widget.values("kl") > 1e-6
+    widget.click("Play")
     widget.root.get_by_role("button", name="Play", exact=True).wait_for()
-    assert widget.data("kl") < 1e-6
-    steps = int(widget.data("steps"))
+    assert widget.values("kl") < 1e-6
+    steps = int(widget.values("steps"))
     before, after = (variational.TruncatedNormal(*ascended(1.5, 2.5, 0.6, n)) for n in (steps - 1, steps))
     assert variational.kl(before, 1.5) >= 1e-6 > variational.kl(after, 1.5), "not one step too many or too few"
 
 
 def test_a_hand_on_a_knob_ends_the_ascent(widget):
-    widget.press("Play")
-    widget.page.wait_for_function("e => +e.dataset.steps >= 2", arg=widget.root.element_handle())
-    widget.drag("x", 0.5)
+    widget.click("Play")
+    widget.page.wait_for_function("e => +e.dataset.steps >= 2", arg=widget.node)
+    widget.move("x", 0.5)
     assert widget.root.get_by_role("button", name="Play", exact=True).is_visible()
-    assert widget.data("steps") == 0 and widget.trace() == [widget.data("elbo")]
+    assert widget.values("steps") == 0 and widget.trace() == [widget.values("elbo")]
     widget.check()
 
 
-def test_play_is_calm_for_readers_who_want_less_motion(new_page, site):
-    widget = open_widget(new_page(reduced_motion="reduce"), site)
-    widget.press("Play")
-    widget.page.wait_for_timeout(500)
-    assert widget.data("steps") == 1
-    widget.press("Ascend one step")
-    assert widget.data("steps") == 2
-    widget.press("Ascend 20 steps")
-    assert widget.data("steps") == 22
+def test_play_is_calm_for_readers_who_want_less_motion(open_widget):
+    widget = open_widget(Elbo, motion="reduce")
+    pace = widget.pace("steps", widget.root.get_by_role("button", name="Play"), 3)
+    assert 700 < pace < 3000, "milliseconds for a step"
+    widget.click("Ascend one step")  # this ends playing
+    steps = widget.values("steps")
+    widget.click("Ascend 20 steps")
+    assert widget.values("steps") == steps + 20
     widget.check()
 
 
@@ -257,7 +220,6 @@ def test_play_is_calm_for_readers_who_want_less_motion(new_page, site):
 
 
 def test_keys_move_the_knobs(widget):
-    press = widget.page.keyboard.press
     for name, keys, want in [
         ("loc", ["ArrowRight", "ArrowUp", "ArrowLeft"], 2.55),
         ("loc", ["Home"], -2),
@@ -267,105 +229,65 @@ def test_keys_move_the_knobs(widget):
         ("x", ["ArrowDown", "PageUp"], 1.95),
         ("x", ["End"], 4),
     ]:
-        widget.knob(name).focus()
-        for key in keys:
-            press(key)
-            widget.settle()
-        assert widget.data(name) == pytest.approx(want, abs=1e-9)
+        widget.keys(KNOBS[name], *keys)
+        assert widget.number(name) == pytest.approx(want, abs=1e-9)
         widget.check()
-    widget.root.get_by_role("button", name="Ascend one step").focus()
-    press("Enter")
-    press("Space")
-    widget.settle()
-    assert widget.data("steps") == 2
+    widget.keys(widget.root.get_by_role("button", name="Ascend one step"), "Enter", "Space")
+    assert widget.values("steps") == 2
 
 
 def test_screen_readers_hear_names_values_and_the_bound(widget):
-    widget.knob("scale").focus()
-    widget.page.keyboard.press("ArrowRight")
-    widget.settle()
-    knob = widget.knob("scale")
+    widget.keys(KNOBS["scale"], "ArrowRight")
+    knob = widget.knob(KNOBS["scale"])
     assert [float(knob.get_attribute(f"aria-value{k}")) for k in ("min", "now", "max")] == pytest.approx([0.2, 0.65, 3])
     said = knob.get_attribute("aria-valuetext").replace("\u2212", "-")
-    assert said == f"0.65; ELBO {widget.data('elbo'):.3f}, gap {widget.data('kl'):.3f} nats"
-    widget.press("Ascend one step")
-    live = widget.root.locator("[aria-live]")
-    widget.page.wait_for_function("e => e.textContent.startsWith('Step 1: ELBO')", arg=live.element_handle())
-    nameless = widget.root.evaluate("""root => [...root.querySelectorAll("button, input, canvas, [tabindex]")].filter(
-      e => !(e.getAttribute("aria-label") || e.textContent.trim())).map(e => e.outerHTML)""")
-    assert nameless == []
+    elbo, kl = widget.values("elbo", "kl")
+    assert said == f"0.65; ELBO {elbo:.3f}, gap {kl:.3f} nats"
+    widget.click("Ascend one step")
+    widget.said("Step 1: ELBO")
+    assert widget.nameless() == []
     assert widget.root.get_by_role("slider").count() == 3
     sums = widget.root.get_by_role("group", name="log p(x) is ELBO plus KL")
     assert sums.inner_text().split("\n")[:2] == ["log p(x)", widget.root.locator(".gt-term dd").first.inner_text()]
 
 
-def touch(page, *points):
-    """A finger put down, moved and lifted: CDP's touch events, as Playwright has no drag with touch."""
-    session = page.context.new_cdp_session(page)
-    for name, (x, y) in zip(["touchStart", *["touchMove"] * (len(points) - 1)], points, strict=True):
-        session.send("Input.dispatchTouchEvent", {"type": name, "touchPoints": [{"x": x, "y": y}]})
-    session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
-
-
-def test_a_finger_moves_every_knob(phone, site):
-    widget = open_widget(phone, site)
+def test_a_finger_moves_every_knob(open_widget):
+    widget = open_widget(Elbo, "phone")
     for name, by in [("loc", -1.5), ("scale", 0.8), ("x", 1.5)]:
-        x, y = widget.centre(name)
-        top, before, far = phone.evaluate("scrollY"), widget.data(name), by * widget.unit()
-        touch(phone, (x, y), (x + far / 2, y + 30), (x + far, y + 60))
-        widget.settle()
-        assert widget.data(name) == pytest.approx(before + by, abs=0.04)
-        assert phone.evaluate("scrollY") == top, "the page must not scroll under a finger on a knob"
+        x, y = widget.at(KNOBS[name])
+        before, far = widget.values(name), by * widget.unit()
+        widget.touch((x, y), (x + far / 2, y + 30), (x + far, y + 60))
+        assert widget.values(name) == pytest.approx(before + by, abs=0.04)
         widget.check()
     widget.root.get_by_role("button", name="Ascend one step").tap()
     widget.settle()
-    assert widget.data("steps") == 1
+    assert widget.values("steps") == 1
 
 
-@pytest.mark.parametrize("device", ["phone", "desktop"])
-@pytest.mark.parametrize("state", ["", "too narrow", "too wide", "left of 0", "at the posterior"])
-def test_nothing_sticks_out_and_no_words_overlap(new_page, site, device, state):
-    widget = open_widget(new_page(device), site)
-    if state:
-        widget.press(state)
-    wide = widget.root.evaluate("""root => [...root.querySelectorAll("*")].filter(e => {
-      const box = e.getBoundingClientRect(), own = root.getBoundingClientRect();
-      const free = !e.closest(".gt-hidden, [clip-path], defs");
-      return box.width && free && (box.right > own.right + 1 || box.left < own.left - 1);
-    }).map(e => e.outerHTML)""")
-    assert wide == []
-    assert widget.page.evaluate("document.scrollingElement.scrollWidth <= innerWidth")
-    crossed = widget.root.evaluate("""root => {
-      const parts = "text, dt, dd, .gt-title, .gt-swatch, .gt-status span, button";
-      const words = [...root.querySelectorAll(parts)].filter(e => e.textContent.trim());
-      const boxes = words.map(e => [e.textContent, e.getBoundingClientRect()]), out = [];
-      boxes.forEach(([a, p], i) => boxes.slice(i + 1).forEach(([b, q]) => {
-        const across = Math.min(p.right, q.right) - Math.max(p.left, q.left);
-        if (across > 1 && Math.min(p.bottom, q.bottom) - Math.max(p.top, q.top) > 1) out.push([a, b]);
-      }));
-      return out;
-    }""")
-    assert crossed == []
+@pytest.mark.parametrize("device", ["desktop", "phone"])
+def test_nothing_sticks_out_and_no_words_overlap(open_widget, device):
+    widget = open_widget(Elbo, device)
+    for state in ["", "too narrow", "too wide", "left of 0", "at the posterior"]:
+        if state:
+            widget.click(state)
+        assert widget.sticks_out() == [], state
+        words = "text, dt, dd, .gt-title, .gt-swatch, .gt-status span, button"
+        assert widget.overlaps(words, down=1) == [], state
 
 
 def test_the_theme_changes_colours_and_never_values(widget):
     looks, values = [], []
-    for theme in ("light", "dark"):
-        widget.page.evaluate(f"document.documentElement.dataset.theme = '{theme}'")
-        widget.page.wait_for_timeout(100)
-        looks.append(widget.root.evaluate("""root => {
-          const of = part => getComputedStyle(root.querySelector(part)), board = of(".gt-board");
-          return [board.backgroundColor, board.color, of(".gt-curve.gt-q").stroke, of(".gt-tick").fill];
-        }"""))
+    for _ in widget.in_both_themes():
+        inks = widget.colours((".gt-curve.gt-q", "stroke"), (".gt-tick", "fill"))
+        looks.append([*widget.board(), *map(brightness, inks)])
         values.append(widget.check())
     assert values[0] == values[1]
-    light, dark = ([sum(map(int, re.findall(r"\d+", c)[:3])) / 765 for c in look] for look in looks)
+    light, dark = looks
     assert light[0] > 0.9 and max(light[1:]) < light[0] - 0.4
     assert dark[0] < 0.2 and min(dark[1:]) > dark[0] + 0.4
 
 
-def test_the_system_may_be_dark(dark, site):
-    widget = open_widget(dark, site)
-    back = widget.root.locator(".gt-board").evaluate("e => getComputedStyle(e).backgroundColor")
-    assert sum(map(int, re.findall(r"\d+", back)[:3])) < 150
+def test_the_system_may_be_dark(open_widget):
+    widget = open_widget(Elbo, theme="dark")
+    assert widget.board()[0] < 0.2
     widget.check()
