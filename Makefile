@@ -83,6 +83,7 @@ colab:
 bench: $(INSTALLED)
 	@$(BIN)/python benchmarks/vae_training.py
 	@$(BIN)/python benchmarks/foundations.py
+	@$(BIN)/python benchmarks/pixelcnn_sampling.py
 	@$(BIN)/python site/readme_numbers.py
 
 clean:

@@ -26,12 +26,13 @@ def sample(
 ):
     """Draw n pictures: float32 (n, channels, size, size), values k / (levels - 1).
 
-    method: "incremental" or "naive", which draw the same pictures from the same `uniforms`, numbers in [0, 1) of the
-    pictures' shape (drawn from `generator` by default): a pixel is the first level whose cumulative probability exceeds
-    its uniform. labels: (n,) for a network with classes; by default 0, 1, 2, ... in turn. temperature: logits are
-    divided by it; below 1 likely pixels become likelier. given: pixels that are fixed, of the pictures' shape or
-    (1, ...), nan where the network shall draw. start: the canvas before anything is drawn, black by default; a sound
-    network never looks at it. Raises Error for anything else.
+    method: "incremental" or "naive", which draw the same pictures from the same `uniforms` (on a GPU but for pixels on
+    the verge: convolutions round to TF32 there). uniforms: numbers in [0, 1) of the pictures' shape, drawn from
+    `generator` by default; a pixel is the first level whose cumulative probability exceeds its uniform. labels: (n,)
+    for a network with classes; by default 0, 1, 2, ... in turn. temperature: logits are divided by it; below 1 likely
+    pixels become likelier. given: pixels that are fixed, of the pictures' shape or (1, ...), nan where the network
+    shall draw. start: the canvas before anything is drawn, black by default; a sound network never looks at it.
+    Raises Error for anything else.
     """
     choose("method", method, METHODS)
     n = checks.whole(n, "n", least=1)
@@ -52,6 +53,8 @@ def sample(
     uniforms = uniforms.to(like)
     x = _pictures("start", torch.zeros(1, *shape[1:]) if start is None else checks.finite(start, "start"), shape, like)
     x = x.clone()
+    if x.min() < 0 or x.max() > 1:
+        raise Error(f"start must lie in [0, 1], got {x.min().item():.4g} to {x.max().item():.4g}")
     free = None
     if given is not None:
         given = _pictures("given", given, shape, like)

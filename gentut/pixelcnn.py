@@ -157,7 +157,10 @@ class PixelCNN(nn.Module):
             return None
         if labels is None:
             raise Error(f"this network wants labels: whole numbers from 0 to {classes - 1}, one a picture")
-        labels = torch.as_tensor(labels)
+        try:
+            labels = torch.as_tensor(labels)
+        except (TypeError, ValueError, RuntimeError):
+            raise Error(f"labels must be whole numbers, one a picture, got {labels!r}") from None
         if labels.dtype not in (torch.int64, torch.int32, torch.uint8) or tuple(labels.shape) != (n,):
             raise Error(f"labels must be whole numbers of shape ({n},), got {labels.dtype} {tuple(labels.shape)}")
         if n and not (labels.min() >= 0 and labels.max() < classes):

@@ -443,6 +443,7 @@ WRONG = {
     "given grey": ({"given": HALF}, r"this network knows 2 levels, the values k / 1; got the pixel 0.5"),
     "given infinity": ({"given": HALF / 0}, "this network knows 2 levels, .*got the pixel inf"),
     "given below 0": ({"given": -2 * HALF}, "this network knows 2 levels, .*got the pixel -1"),
+    "start beyond white": ({"start": 2 * torch.ones(1, 1, SIZE, SIZE), "method": "naive"}, "start must lie in"),
     "start nan": ({"start": HALF * math.nan, "method": "naive"}, "start holds NaN"),
     "start": ({"start": torch.zeros(6, 6), "method": "naive"}, "start must be a " + SHAPE),
     "labels": ({"labels": [0, 1]}, "this network has no classes: call it without labels"),
