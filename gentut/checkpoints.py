@@ -14,7 +14,9 @@ from safetensors.torch import save as tensors_to_bytes
 from gentut import Error, choose, runs
 
 FOLDER = Path(__file__).parent / "published"
-FAMILIES = ("pixelcnn", "vae")  # chapter modules that have networks to load
+FAMILIES = ("classifier", "gan", "pixelcnn", "vae")  # chapter modules that have networks to load
+HEADLINES = {"classifier": "error", "gan": "ratio"}  # by what networks of a family are compared, where it is no nats
+COMPANIONS = {"classifier": "mnist-features.safetensors"}  # a file computed with a network, and published with it
 
 
 def names():
@@ -142,28 +144,43 @@ def finish(run, family, name, measure):
 
 
 def headline(card):
-    """(name, value) of the number by which networks of a family are compared; smaller is better."""
+    """(name, value) of the number by which networks of a family are compared; smaller is better.
+
+    "error" is a classifier's share of wrong test pictures. "ratio" is the Fréchet distance of generated pictures over
+    that of as many real ones (metrics.likeness). The others' numbers are nats per image.
+    """
     test = card["metrics"]["test"]
-    key = "importance_weighted_nats" if "importance_weighted_nats" in test else "nats"
+    key = HEADLINES.get(card["family"])
+    key = key or ("importance_weighted_nats" if "importance_weighted_nats" in test else "nats")
     return key, test[key]
+
+
+def headline_text(card):
+    """The same as words: two decimals, or four of a number below 1."""
+    key, value = headline(card)
+    return f"{key} {value:.{4 if value < 1 else 2}f}"
 
 
 def publish(weights):
     """Replace a published network by the weights file `weights` (with its card) if its headline number is better.
 
-    Returns a sentence that says what was done.
+    A network's companion goes with it, and must lie beside it. Returns a sentence that says what was done.
     """
     weights = Path(weights)
     load(weights, "cpu")  # refuses anything that is not whole
-    new = card(weights)
-    if weights.stem in names():
-        old = card(weights.stem)
-        (key, before), (_, after) = headline(old), headline(new)
-        if after >= before and old["config"] == new["config"]:
-            return f"{weights.stem}: kept, {key} {before:.2f} is no worse than {after:.2f}"
-    runs.write_atomic(FOLDER / weights.name, weights.read_bytes())
-    runs.write_json(FOLDER / f"{weights.stem}.json", new)
-    return f"{weights.stem}: published, {headline(new)[0]} {headline(new)[1]:.2f}"
+    new, name = card(weights), weights.stem
+    if name in names():
+        old = card(name)
+        if headline(new)[1] >= headline(old)[1] and old["config"] == new["config"]:
+            return f"{name}: kept, {headline_text(old)} is no worse than {headline_text(new).split()[1]}"
+    files = [weights.name, *([COMPANIONS[name]] if name in COMPANIONS else [])]
+    for file in files:
+        if not weights.with_name(file).is_file():
+            raise Error(f"{name} is published together with {file}, which should lie beside it")
+    for file in files:
+        runs.write_atomic(FOLDER / file, weights.with_name(file).read_bytes())
+    runs.write_json(FOLDER / f"{name}.json", new)
+    return f"{name}: published, {headline_text(new)}"
 
 
 def half_(model):

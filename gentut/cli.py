@@ -39,11 +39,11 @@ def train(
 @app.command()
 def evaluate(
     name: Annotated[str, typer.Argument(help="A published network, or a path to NAME.safetensors.")],
-    n: Annotated[int | None, typer.Option(help="Test pictures to use; all by default.")] = None,
+    n: Annotated[int | None, typer.Option(help="Pictures to test on, or to draw; all, or 10,000.")] = None,
     data: Annotated[str | None, typer.Option(help="A data set; the one it was trained on by default.")] = None,
     device: Device = None,
 ):
-    """Measure a trained network on test pictures."""
+    """Measure a trained network: on test pictures, or by the pictures that it draws."""
     model = checkpoints.load(name, device)  # first: it tells a pickle from a file without a card
     card = checkpoints.card(name)
     metrics = _chapter(card["family"]).evaluate(model, data or card["data"], n=n)
@@ -64,8 +64,10 @@ def sample(
     if out.suffix.lower() != ".png":
         raise Error(f"--out must name a .png file, got {str(out)!r}")
     model = checkpoints.load(name, device)
-    generator = torch.Generator().manual_seed(seed)
-    pictures = _chapter(checkpoints.card(name)["family"]).sample(model, n, generator=generator)
+    family = checkpoints.card(name)["family"]
+    if not hasattr(_chapter(family), "sample"):
+        raise Error(f"{name} is a {family}: it judges pictures and draws none")
+    pictures = _chapter(family).sample(model, n, generator=torch.Generator().manual_seed(seed))
     _write_sheet(pictures, out)
     typer.echo(f"{n} pictures in {out}")
 
@@ -98,8 +100,8 @@ def list_():
     typer.echo("chapters: " + ", ".join(checkpoints.FAMILIES))
     for name in checkpoints.names():
         card = checkpoints.card(name)
-        key, value = checkpoints.headline(card)
-        typer.echo(f"{name:16} {card['family']:8} {card['data']:12} {card['bytes'] / 1e6:5.2f} MB  {key} {value:.2f}")
+        about = f"{name:16} {card['family']:10} {card['data']:12} {card['bytes'] / 1e6:5.2f} MB"
+        typer.echo(f"{about}  {checkpoints.headline_text(card)}")
 
 
 def _write_sheet(pictures, path):
@@ -130,7 +132,10 @@ def _print(metrics):
 
 
 def _short(value):
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+    """A number of three decimals, or four below 1; of a list, each."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(_short, value))}]"
+    return f"{value:.{4 if abs(value) < 1 else 3}f}" if isinstance(value, float) else str(value)
 
 
 def main():

@@ -124,6 +124,16 @@ def to_unit(images):
     return images.unsqueeze(1).float().div_(255)
 
 
+def to_signed(x):
+    """Pictures in [0, 1] → [-1, 1], the range of networks that end in tanh or begin with noise around 0."""
+    return 2 * x - 1
+
+
+def from_signed(x):
+    """Pictures in [-1, 1] → [0, 1]; what lies beyond is clipped."""
+    return ((x + 1) / 2).clamp(0, 1)
+
+
 def check_pictures(x, size=28):
     """Raise Error unless x is float (batch, 1, size, size) with values in [0, 1]; return x."""
     if not torch.is_tensor(x) or not x.is_floating_point():

@@ -170,9 +170,7 @@ class PixelCNN(nn.Module):
 
 def build(config):
     """The untrained network of a configuration; the same seed gives the same weights."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(training.seed_of(config.seed, "weights"))
-        return PixelCNN(config)
+    return training.seeded(PixelCNN, config)
 
 
 # ------------------------------------------------------------------------------------------------ levels and likelihood

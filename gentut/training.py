@@ -4,6 +4,7 @@
 - The order of the pictures is a function of (seed, epoch), the noise of (seed, step, place in the batch). So a run
   resumed at any step goes on bitwise as if it had never stopped, and N processes follow one.
 - Nothing in a step waits for the device. Losses are fetched every `log_every` steps, all at once.
+- Most networks learn from one loss. A game has several players: each takes its Turn with a loss of its own.
 """
 
 import copy
@@ -92,6 +93,13 @@ def seed_of(*parts):
     return int.from_bytes(hashlib.sha256("/".join(map(str, parts)).encode()).digest()[:8], "big") >> 1
 
 
+def seeded(network, config):
+    """network(config) with first weights that are a function of config.seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_of(config.seed, "weights"))
+        return network(config)
+
+
 class Noise:
     """Random numbers of one step. Every process draws those of the whole batch and keeps the rows of its pictures."""
 
@@ -119,6 +127,19 @@ def learning_rate_at(config, step, total):
 # ------------------------------------------------------------------------------------------------------------ the loop
 
 
+@dataclass(frozen=True)
+class Turn:
+    """One player's part of an update: which part of the network learns, and from which loss."""
+
+    losses: object  # losses(model, x, labels, noise) → dict of tensors (batch,), as `fit` takes it
+    part: str = ""  # the child module that learns while all the rest stands still; "": the whole network
+    loss: str = "loss"  # which of the quantities it makes smaller
+    rate: float = 1.0  # its learning rate as a multiple of config.learning_rate
+    betas: tuple = (0.9, 0.999)  # Adam's
+    every: int = 1  # it moves in every so many-th update
+    average: bool = True  # keep the moving average of its weights, if config.ema
+
+
 class _Step(nn.Module):
     """The loss as a module, because DistributedDataParallel averages the gradients of what its forward computes."""
 
@@ -135,12 +156,16 @@ def fit(model, config, losses, images, labels=None, *, out=None, resume=False, d
 
     losses(model, x, labels, noise) → dict of tensors (batch,): "loss" is what Adam makes smaller, on average; the
     others are logged. x is float32 (batch, 1, height, width) in [0, 1]; labels are int64 (batch,) or None; noise is a
-    Noise.
+    Noise. A game gives a tuple of Turns instead: in each update they come one after the other, on the same pictures,
+    each with noise and an optimizer of its own.
     images: uint8 (n, height, width); labels: int64 (n,) or None. out: the run's folder (None: keep it in memory);
     resume: go on from the state in it. Raises Error for a loss that is not finite, and for all that Folder refuses.
     """
     device = choose_device(device)
     precision = choose_precision(config.precision, device)
+    turns = losses if isinstance(losses, tuple) else (Turn(losses),)
+    if len(turns) > 1 and config.validation:
+        raise Error("a game has no validation loss: set validation=0")
     held = _check_images(images, labels, config)
     identity = data.digest(images) if labels is None else data.digest(images, labels)
     with processes(device) as (rank, size), stop_signals() as stopped:
@@ -150,7 +175,7 @@ def fit(model, config, losses, images, labels=None, *, out=None, resume=False, d
         if out is not None and (rank == 0 or resume):
             folder = runs.Folder(out, {**config.to_dict(), "data_sha256": identity}, resume)
             state = folder.load_state() if resume else None
-        loop = _Loop(model, config, losses, images, labels, held, device, precision, rank, size)
+        loop = _Loop(model, config, turns, images, labels, held, device, precision, rank, size)
         run = Run(model, config, device=device_name(device), precision=precision, data_sha256=identity)
         if rank != 0:
             folder = None  # only the first process writes
@@ -178,10 +203,35 @@ def _check_images(images, labels, config):
     return held
 
 
+class _Player:
+    """A Turn with what it needs in memory: its parameters, its optimizer, and the rest of the network's parameters."""
+
+    def __init__(self, turn, model, config, device, size):
+        self.turn, self.step = turn, _Step(model, turn.losses)
+        self.own = list(model.get_submodule(turn.part).parameters())
+        mine = set(map(id, self.own))
+        self.others = [p for p in model.parameters() if id(p) not in mine]
+        self.optimizer = torch.optim.Adam(
+            self.own, lr=turn.rate * config.learning_rate, betas=turn.betas, fused=True
+        )
+        self.averaged = self.step
+        if size > 1:  # it averages the gradients of what wants them now
+            self.alone()
+            ids = [device.index] if device.type == "cuda" else None
+            self.averaged = nn.parallel.DistributedDataParallel(self.step, device_ids=ids)
+
+    def alone(self):
+        """Only this player's weights want gradients: those of the others would be computed for nothing."""
+        for p in self.others:
+            p.requires_grad_(False)
+        for p in self.own if self.others else ():
+            p.requires_grad_(True)
+
+
 class _Loop:
     """What a run needs in memory, and the loop over it."""
 
-    def __init__(self, model, config, losses, images, labels, held, device, precision, rank, size):
+    def __init__(self, model, config, turns, images, labels, held, device, precision, rank, size):
         self.config, self.device, self.precision, self.rank, self.size = config, device, precision, rank, size
         self.images, self.held_out = images[:held].to(device), images[held:].to(device)
         self.labels = self.held_labels = None
@@ -198,44 +248,52 @@ class _Loop:
         if config.compile:
             for part in model.children():
                 part.compile()
-        self.loss = _Step(model, losses)
-        self.averaged = self.loss
-        if size > 1:
-            ids = [device.index] if device.type == "cuda" else None
-            self.averaged = nn.parallel.DistributedDataParallel(self.loss, device_ids=ids)
-        self.optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate, fused=True)
-        self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
         self.ema = copy.deepcopy(model).requires_grad_(False) if config.ema else None
+        self.players = [_Player(turn, self.model, config, device, size) for turn in turns]
+        self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
         if self.ema is not None:  # the same memory as the parameters, listed once: (averages, weights)
-            self.pairs = list(self.ema.parameters()), [p.detach() for p in model.parameters()]
+            parts = [turn.part for turn in turns if turn.average]
+            averages, weights = ([p for part in parts for p in m.get_submodule(part).parameters()]
+                                 for m in (self.ema, self.model))
+            self.pairs = averages, [p.detach() for p in weights]
         self.best, self.best_loss = None, math.inf
         self.step, self.seconds = 0, 0.0
-        self.names, self.recent = None, []  # quantities of each update since the last fetch, still on the device
+        self.names, self.recent = (), []  # quantities of each update since the last fetch, still on the device
         self.saved = None  # the step of the last state written
 
     # -- one update --------------------------------------------------------------------------------------------------
 
     def update(self, index):
-        """One step of Adam on the pictures `index` (rows of this process)."""
+        """One step on the pictures `index` (rows of this process): a step of Adam for each player whose turn it is."""
         c = self.config
-        noise = Noise(seed_of(c.seed, "noise", self.step), c.batch_size, self.rows, self.device)
         x = data.to_unit(self.images[index]).contiguous(memory_format=self.layout)
         labels = None if self.labels is None else self.labels[index]
-        with self.autocast():
-            terms = self.averaged(x, labels, noise)
-        means = {name: value.float().mean() for name, value in terms.items()}
-        self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(means["loss"]).backward()
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate_at(c, self.step, self.total)
-        self.scaler.step(self.optimizer)  # Adam's fused kernel leaves out the update itself if fp16 overflowed
+        row = {}
+        for i, player in enumerate(self.players):
+            if (self.step + 1) % player.turn.every == 0:
+                place = (self.step, i) if i else (self.step,)
+                noise = Noise(seed_of(c.seed, "noise", *place), c.batch_size, self.rows, self.device)
+                row |= self.take_turn(player, x, labels, noise)
         self.scaler.update()
         if self.ema is not None:
             keep = min(c.ema, (1 + self.step) / (10 + self.step))  # the first averages forget the random start
             torch._foreach_lerp_(*self.pairs, 1 - keep)
-        self.names = tuple(means)
-        self.recent.append(torch.stack([v.detach() for v in means.values()]))
+        self.names += tuple(name for name in row if name not in self.names)
+        self.recent.append(row)
         self.step += 1
+
+    def take_turn(self, player, x, labels, noise):
+        """One player's step of Adam; the means of its quantities over the batch, still on the device."""
+        player.alone()
+        with self.autocast():
+            terms = player.averaged(x, labels, noise)
+        means = {name: value.float().mean() for name, value in terms.items()}
+        player.optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(means[player.turn.loss]).backward()
+        for group in player.optimizer.param_groups:
+            group["lr"] = player.turn.rate * learning_rate_at(self.config, self.step, self.total)
+        self.scaler.step(player.optimizer)  # Adam's fused kernel leaves out the update itself if fp16 overflowed
+        return {name: value.detach() for name, value in means.items()}
 
     def autocast(self):
         kind = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.precision, torch.bfloat16)
@@ -273,7 +331,7 @@ class _Loop:
                         run.history.append(row)
                         if folder:
                             folder.log(row)
-                        bar.set_postfix(loss=f"{row['loss']:.2f}", refresh=False)
+                        bar.set_postfix({n: f"{row[n]:.2f}" for n in row if n.endswith("loss")}, refresh=False)
                     elif stopped and self.size == 1:  # several processes heed a signal only where all of them meet
                         run.complete = False  # and no row: the log goes on as if there had been no stop
                     if save or last or not run.complete:
@@ -298,17 +356,25 @@ class _Loop:
         interpreter's lock, which that thread may be waiting for: now and then a finished run never ended.
         """
         if self.size > 1:
-            self.averaged.reducer = self.averaged.logger = None
-            self.averaged = None
+            for player in self.players:
+                player.averaged.reducer = player.averaged.logger = None
+                player.averaged = None
+
+    def values(self):
+        """What was computed since the last fetch, (updates, quantities), on the device; nan: a player did not move."""
+        absent = torch.tensor(math.nan, device=self.device)
+        rows = [row.get(name, absent) for row in self.recent for name in self.names]
+        return torch.stack(rows).view(len(self.recent), -1) if rows else torch.zeros(0, len(self.names))
 
     def check(self, folder):
-        """Raise Error if one of the losses since the last fetch is not finite; return them, (updates, quantities)."""
-        values = torch.stack(self.recent).cpu() if self.recent else torch.zeros(0, len(self.names))
-        bad = (~torch.isfinite(values[:, self.names.index("loss")])).nonzero()
-        if len(bad):
-            step = self.step - len(values) + int(bad[0]) + 1
-            loss = values[int(bad[0]), self.names.index("loss")].item()
-            raise self.diverged(f"the loss became {loss} at step {step}", folder)
+        """Raise Error if one of the losses since the last fetch is not finite; return all quantities as in values()."""
+        values = self.values().cpu()
+        first = self.step - len(values) + 1
+        for step in range(first, self.step + 1):  # the earliest first: one player's nan is soon every player's
+            for turn in (player.turn for player in self.players if step % player.turn.every == 0):
+                loss = values[step - first, self.names.index(turn.loss)].item()
+                if not math.isfinite(loss):
+                    raise self.diverged(f"the {turn.loss.replace('_', ' ')} became {loss} at step {step}", folder)
         return values
 
     def check_weights(self, folder):
@@ -326,20 +392,21 @@ class _Loop:
     def fetch(self, folder, stopped):
         """The mean of each quantity since the last fetch, over all processes, as a row of the log."""
         values = self.check(folder).double()
-        means = torch.cat([values.mean(0), torch.tensor([float(bool(stopped))])])
+        means = torch.cat([values.nanmean(0), torch.tensor([float(bool(stopped))])])
         if self.size > 1:
             means = means.to(self.device)
             torch.distributed.all_reduce(means)
             means = means.cpu() / self.size
         self.recent = []
         row = {"step": self.step, "epoch": round(self.step / self.per_epoch, 4)}
-        return row | dict(zip(self.names, means[:-1].tolist(), strict=True)) | {"stopped": means[-1].item() > 0}
+        named = {n: v for n, v in zip(self.names, means[:-1].tolist(), strict=True) if not math.isnan(v)}
+        return row | named | {"stopped": means[-1].item() > 0}
 
     @torch.no_grad()
     def validate(self):
         """Mean of each quantity over the held-out pictures, always with the same noise; keeps the best weights."""
         kept = self.ema if self.ema is not None else self.model
-        step = _Step(kept.eval(), self.loss.losses)
+        step = _Step(kept.eval(), self.players[0].turn.losses)
         sums = 0
         for i in range(0, len(self.held_out), 1000):
             images = self.held_out[i : i + 1000]
@@ -360,7 +427,9 @@ class _Loop:
         if self.best is not None:
             self.model.load_state_dict(self.best)
         elif self.ema is not None:
-            self.model.load_state_dict(self.ema.state_dict())
+            torch._foreach_copy_(*reversed(self.pairs))
+        if len(self.players) > 1:  # the last turn left all weights but one player's without gradients
+            self.model.requires_grad_(True)
         self.model.eval()
         if folder and run.complete:
             weights = {k: v.detach().cpu().contiguous() for k, v in self.model.state_dict().items()}
@@ -382,10 +451,11 @@ class _Loop:
             tensors |= {f"ema.{k}": v for k, v in self.ema.state_dict().items()}
         if self.best is not None:
             tensors |= {f"best.{k}": v for k, v in self.best.items()}
-        for i, values in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"adam.{i}.{k}": v for k, v in values.items()}
+        for i, player in enumerate(self.players):
+            for j, values in player.optimizer.state_dict()["state"].items():
+                tensors |= {f"adam.{i}.{j}.{k}": v for k, v in values.items()}
         if self.recent:
-            tensors["recent"] = torch.stack(self.recent)
+            tensors["recent"] = self.values()
         tensors["rng"] = torch.get_rng_state()
         facts = {"step": self.step, "seconds": self.seconds, "names": self.names, "scaler": self.scaler.state_dict()}
         return tensors, facts | {"best_loss": None if self.best is None else self.best_loss}
@@ -400,18 +470,20 @@ class _Loop:
                 self.ema.load_state_dict(part("ema."))
         except RuntimeError as why:
             raise Error(f"the saved state does not fit this network: {why}") from None
-        optimizer = self.optimizer.state_dict()
-        optimizer["state"] = {}
-        for key, value in part("adam.").items():
-            i, name = key.split(".", 1)
-            if value.ndim == 4:  # the fused kernel goes through memory: averages must lie there as their weights do
-                value = value.contiguous(memory_format=self.layout)
-            optimizer["state"].setdefault(int(i), {})[name] = value
-        self.optimizer.load_state_dict(optimizer)
+        for i, player in enumerate(self.players):
+            optimizer = player.optimizer.state_dict()
+            optimizer["state"] = {}
+            for key, value in part(f"adam.{i}.").items():
+                j, name = key.split(".", 1)
+                if value.ndim == 4:  # the fused kernel goes through memory: averages must lie there as their weights do
+                    value = value.contiguous(memory_format=self.layout)
+                optimizer["state"].setdefault(int(j), {})[name] = value
+            player.optimizer.load_state_dict(optimizer)
         if facts["scaler"]:
             self.scaler.load_state_dict(facts["scaler"])
         if facts["best_loss"] is not None:
             self.best, self.best_loss = {k: v.to(self.device) for k, v in part("best.").items()}, facts["best_loss"]
         self.step, self.seconds, self.names = facts["step"], facts["seconds"], tuple(facts["names"])
-        self.recent = list(tensors["recent"].to(self.device)) if "recent" in tensors else []
+        values = tensors["recent"].to(self.device) if "recent" in tensors else []
+        self.recent = [{n: v for n, v in zip(self.names, row, strict=True) if not v.isnan()} for row in values]
         torch.set_rng_state(tensors["rng"])

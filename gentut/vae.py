@@ -9,7 +9,6 @@ Kingma and Welling, "Auto-Encoding Variational Bayes", arXiv:1312.6114, equation
 the same network is a plain autoencoder. All losses are in nats per image: summed over pixels and over latents.
 """
 
-import itertools
 import math
 from dataclasses import dataclass
 
@@ -19,6 +18,7 @@ from scipy.stats import norm
 from torch import nn
 
 from gentut import Error, checkpoints, choose, data, metrics, training
+from gentut.networks import mlp
 
 ACTIVATIONS = {"relu": nn.ReLU, "silu": nn.SiLU, "tanh": nn.Tanh}
 
@@ -103,19 +103,9 @@ class VAE(nn.Module):
         return self.decode(self.encode(x)[0]).sigmoid()
 
 
-def mlp(widths, activation):
-    """Linear layers of the given widths with an activation between them, none after the last."""
-    layers = []
-    for i, (a, b) in enumerate(itertools.pairwise(widths)):
-        layers += [nn.Linear(a, b)] + [activation()] * (i < len(widths) - 2)
-    return layers
-
-
 def build(config):
     """The untrained network of a configuration; the same seed gives the same weights."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(training.seed_of(config.seed, "weights"))
-        return VAE(config)
+    return training.seeded(VAE, config)
 
 
 # -------------------------------------------------------------------------------------------------- the loss, piecewise

@@ -14,7 +14,7 @@ from pathlib import Path
 from ipywidgets.embed import dependency_state
 
 import gentut
-from gentut import checkpoints, data, widgets
+from gentut import checkpoints, data, games, widgets
 
 ROOT = Path(__file__).resolve().parents[1]
 OUT = ROOT / "_build" / "preview"
@@ -39,21 +39,34 @@ def latent_grid(model):
 FROM_NETWORK = {
     "LatentGrid": ("vae-2d", latent_grid),
     "PixelSampler": ("pixelcnn-page", lambda model: widgets.PixelSampler.from_model(model)),
+    "LatentWalk": ("dcgan", lambda model: widgets.LatentWalk.from_model(model)),
 }
 ELSEWHERE = ("pack", "MoonMorph")
+
+
+def gan_replay():
+    """GanReplay as the GAN chapter makes it; playing the four games takes about half a minute."""
+    return widgets.GanReplay.from_records({
+        f"{dim}-D, {kind}": games.play(getattr(games.Game, kind)(dim), target)
+        for dim, target in ((1, games.pair()), (2, games.ring())) for kind in ("healthy", "collapsed")
+    })
+
+
+PLAYED = {"GanReplay": gan_replay}  # widgets of something that is made here
+CHAPTERS = {"games": "gan"}  # modules whose widgets belong to another one's chapter
 
 
 def make(name, weights=None):
     """One widget."""
     if name not in FROM_NETWORK:
-        return getattr(widgets, name)()
+        return PLAYED.get(name, getattr(widgets, name))()
     network, of = FROM_NETWORK[name]
     return of(checkpoints.load(weights or network, "cpu"))
 
 
 def main(chapter, weights=None):
     """Write the preview of one chapter's widgets."""
-    homes = {name: home for name, home in widgets._HOMES.items() if name not in ELSEWHERE}
+    homes = {name: CHAPTERS.get(home, home) for name, home in widgets._HOMES.items() if name not in ELSEWHERE}
     gentut.choose("chapter", chapter, sorted(set(homes.values())))
     shown = [make(name, weights) for name, home in homes.items() if home == chapter]
     state = {"version_major": 2, "version_minor": 0, "state": dependency_state(shown, drop_defaults=False)}

@@ -20,20 +20,50 @@ def networks(folder: Path) -> list[str]:
         "| network | weights | test pictures | nats per image | | n | trained | on |",
         "|---|--:|---|--:|---|--:|--:|---|",
     ]
-    for path in sorted(folder.glob("*.json")):
-        card = json.loads(path.read_text())
+    for name, card in cards(folder, "pixelcnn", "vae"):
         test = card["metrics"]["test"]
         pictures, config = test["pictures"].split(", ")[1], card["config"]
         cells = [
-            f"`{path.stem}`",
+            f"`{name}`",
             f"{card['parameters']:,}",
             pictures if pictures != "grey" else "grey, by cross-entropy",
             f"{test['nats']:.1f}",
             _meaning(card["family"], config, test),
             f"{test['n']:,}",
-            f"{card['steps']:,} steps, {card['seconds']:,.0f} s",
-            card["device"],
+            *_made(card),
         ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def cards(folder: Path, *families):
+    """(name, card) of every published network of these families, by name."""
+    found = [(path.stem, json.loads(path.read_text())) for path in sorted(folder.glob("*.json"))]
+    return [(name, card) for name, card in found if card["family"] in families]
+
+
+def _made(card):
+    return f"{card['steps']:,} steps, {card['seconds']:,.0f} s", card["device"]
+
+
+def likeness(folder: Path) -> list[str]:
+    """One row for each network judged by its pictures, and a sentence about the network that judges them."""
+    (judge, about), = cards(folder, "classifier")
+    test = about["metrics"]["test"]
+    lines = [
+        "",
+        "Pictures drawn from a network, against real digits: the squared Fréchet distance of their features from those",
+        "of the 60,000 training digits, beside that of as many real test digits (the floor). The features are the last",
+        f"hidden layer of `{judge}`, whose error on {test['n']:,} test digits is {100 * test['error']:.2f} %.",
+        "",
+        "| network | weights | Fréchet distance | floor | ratio | precision | recall | n | trained | on |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|--:|---|",
+    ]
+    for name, card in cards(folder, "gan"):
+        test = card["metrics"]["test"]
+        cells = [f"`{name}`", f"{card['parameters']:,}", f"{test['frechet']:.2f}", f"{test['floor']:.2f}",
+                 f"{test['ratio']:.1f}", f"{test['precision']:.2f}", f"{test['recall']:.2f}", f"{test['n']:,}",
+                 *_made(card)]
         lines.append(f"| {' | '.join(cells)} |")
     return lines
 
@@ -80,7 +110,8 @@ def benchmarks(folder: Path) -> list[str]:
 
 def section(root: Path = ROOT) -> str:
     """What stands between the markers."""
-    rows = [*networks(root / "gentut" / "published"), *benchmarks(root / "benchmarks" / "results")]
+    published = root / "gentut" / "published"
+    rows = [*networks(published), *likeness(published), *benchmarks(root / "benchmarks" / "results")]
     return "\n".join(["", *rows, ""])
 
 

@@ -1,5 +1,6 @@
-"""The loop: exact resume whatever stops it, clear errors, one result on one process or two."""
+"""The loop: exact resume whatever stops it, clear errors, one result on one process or two, one player or two."""
 
+import dataclasses
 import gc
 import json
 import math
@@ -22,7 +23,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from gentut import Error, checkpoints, data, runs, training, vae
+from gentut import Error, checkpoints, data, gan, runs, training, vae
 
 TINY = vae.Config(
     data="mnist-mini",
@@ -259,7 +260,7 @@ def test_training_in_another_thread_leaves_signals_alone():
 
 # A server that has imported torch once, and forks: a process then starts in milliseconds, with no thread inherited.
 fork = multiprocessing.get_context("forkserver")
-fork.set_forkserver_preload(["gentut.vae", "torch._dynamo"])  # the optimiser imports the latter, for a second
+fork.set_forkserver_preload(["gentut.vae", "gentut.gan", "torch._dynamo"])  # the optimiser imports the last: a second
 
 
 def watch_groups():
@@ -284,7 +285,8 @@ def work(config, out, resume, environment):
         sys.stderr = f
         watch_groups()
         try:
-            run = train(vae.Config(**config), out=out, resume=resume)
+            family = gan if "critic_steps" in config else vae
+            run = family.train(family.Config(**config), images=PICTURES, device="cpu", out=out, resume=resume)
         except BaseException:
             traceback.print_exc()
             f.flush()
@@ -353,6 +355,17 @@ def ranks(config, out, **options):
     return [start(config, out, RANK=str(r), LOCAL_RANK=str(r), **common, **options) for r in range(2)]
 
 
+def finished(processes, out):
+    """Wait for the processes of a run to end well."""
+    try:
+        for rank, process in enumerate(processes):
+            process.join(60)
+            assert process.exitcode == 0, Path(f"{out}.err{rank}").read_text()
+    finally:
+        for process in processes:
+            process.kill()
+
+
 def close(one, other, tolerance):
     """Logged quantities agree relatively; returns the greatest relative difference."""
     assert [r["step"] for r in one] == [r["step"] for r in other]
@@ -369,14 +382,7 @@ def test_two_processes_follow_one_also_after_a_resume(whole, tmp_path):
     out = tmp_path / "run"
     with pytest.raises(Crash):
         train(FULL, losses=At(crash, 14), out=out)  # one process makes 10 updates, two the rest
-    processes = ranks(FULL, out, resume=True)
-    try:
-        for rank, process in enumerate(processes):
-            process.join(60)
-            assert process.exitcode == 0, Path(f"{out}.err{rank}").read_text()
-    finally:
-        for process in processes:
-            process.kill()
+    finished(ranks(FULL, out, resume=True), out)
     close(rows(whole), rows(out), 1e-4)
     a, b = final(whole)[0], final(out)[0]
     assert max((a[k] - b[k]).abs().max() for k in a if k.startswith(("encoder", "decoder"))) < 1e-4
@@ -608,11 +614,14 @@ def test_each_process_draws_its_rows_of_the_same_noise():
     assert abs(z.mean()) < 0.02 and abs(z.std() - 1) < 0.02
 
 
-def loop(config=TINY, images=PICTURES, rank=0, size=1, model=None, losses=vae.losses):
+ALONE = (training.Turn(vae.losses),)
+
+
+def loop(config=TINY, images=PICTURES, rank=0, size=1, turns=ALONE):
     """The loop's inside, before any step."""
+    model = gan.build(config) if isinstance(config, gan.Config) else vae.build(config)
     held = len(images) - config.validation
-    cpu = torch.device("cpu")
-    inside = training._Loop(model or vae.build(config), config, losses, images, None, held, cpu, "fp32", 0, 1)
+    inside = training._Loop(model, config, turns, images, None, held, torch.device("cpu"), "fp32", 0, 1)
     share = config.batch_size // size
     inside.rows = slice(rank * share, (rank + 1) * share)
     return inside
@@ -678,7 +687,7 @@ def test_the_schedule_is_what_adam_uses():
     before = {k: v.clone() for k, v in inside.model.state_dict().items()}
     for index in inside.order(0)[:6]:
         inside.update(index)
-        rates.append(inside.optimizer.param_groups[0]["lr"])
+        rates.append(inside.players[0].optimizer.param_groups[0]["lr"])
         if len(rates) == 1:  # Adam's first step moves a weight by the learning rate, or not at all
             moved = max((v - before[k]).abs().max().item() for k, v in inside.model.state_dict().items())
             assert moved == pytest.approx(0.01 / 4, rel=1e-3)
@@ -696,7 +705,7 @@ def test_an_update_is_adam_on_the_mean_loss():
         adam.zero_grad()
         loss.backward()
         adam.step()
-        assert inside.recent[-1][0].item() == pytest.approx(loss.item(), rel=1e-6)
+        assert inside.recent[-1]["loss"].item() == pytest.approx(loss.item(), rel=1e-6)
     for a, b in zip(inside.model.parameters(), by_hand.parameters(), strict=True):
         assert torch.allclose(a, b, atol=1e-6)
 
@@ -911,3 +920,315 @@ def test_a_convolutional_network_with_labels_trains_and_resumes(tmp_path):
     stop = 0
     training.fit(build(), config, losses, images, labels, out=tmp_path / "b", resume=True, device="cpu")
     agree(tmp_path / "a", tmp_path / "b")
+
+
+def test_a_frozen_weight_stays_as_it_is():
+    model = vae.build(TINY)
+    frozen = model.encoder[1].weight.requires_grad_(False)
+    before = frozen.clone()
+    training.fit(model, TINY.replace(steps=3), vae.losses, PICTURES, device="cpu")
+    assert torch.equal(frozen, before) and [n for n, p in model.named_parameters() if not p.requires_grad] == [
+        "encoder.1.weight"]
+
+
+# ---------------------------------------------------------------------------------------------------- several players
+
+FLAT = gan.Config(
+    data="mnist-mini", kind="mlp", latent=4, generator=(12,), discriminator=(12,), spectral_norm=False, batch_size=32,
+    steps=14, log_every=4, save_every=1, learning_rate=3e-3, ema=0.8, decay="cosine", warmup=3, discriminator_rate=0.5,
+)
+GAMES = {
+    "mlp": FLAT,
+    # with the buffers of the power iteration, weights in another layout, and a state in each window of log and moves
+    "dcgan, spectral norm": FLAT.replace(
+        kind="dcgan", generator=(4, 4, 4), discriminator=(4, 4, 4), spectral_norm=True
+    ),
+    "wgan-gp, every 3": FLAT.replace(loss="wgan-gp", critic_steps=3, spectral_norm=True),
+    "rarely logged, rarely moved": FLAT.replace(critic_steps=6, log_every=5, loss="least-squares"),
+}
+
+
+class During:
+    """A player's losses, with something done in its turn of chosen updates (counted from 1)."""
+
+    def __init__(self, turn, what, *steps):
+        self.losses, self.every, self.what, self.steps, self.moves = turn.losses, turn.every, what, steps, 0
+
+    def __call__(self, model, x, labels, noise):
+        terms = self.losses(model, x, labels, noise)
+        self.moves += 1
+        if self.moves * self.every in self.steps:
+            changed = self.what(terms)
+            return terms if changed is None else changed
+        return terms
+
+
+def play(config, what=None, player=0, steps=(), **options):
+    """gan.train on the CPU, with something done in the turns of one player if need be."""
+    turns = list(gan.turns(config))
+    if what is not None:
+        turns[player] = dataclasses.replace(turns[player], losses=During(turns[player], what, *steps))
+    return training.fit(gan.build(config), config, tuple(turns), PICTURES, device="cpu", **options)
+
+
+@pytest.fixture(scope="module", params=GAMES)
+def game(request, tmp_path_factory):
+    """(configuration, folder of an uninterrupted run) of each game."""
+    config, out = GAMES[request.param], tmp_path_factory.mktemp("game") / "run"
+    play(config, out=out)
+    return config, out
+
+
+def test_a_game_stopped_after_every_update_goes_on_bitwise(game, tmp_path):
+    config, whole = game
+    out = tmp_path / "run"
+    for step in range(1, config.steps):
+        run = play(config, interrupt(), 0, [1], out=out, resume=step > 1)
+        assert not run.complete and run.step == step
+    play(config, out=out, resume=True)
+    agree(whole, out)
+
+
+@pytest.mark.parametrize("player", [0, 1])
+def test_a_game_that_crashes_in_either_players_turn_loses_nothing(game, tmp_path, player):
+    config, whole = game
+    config = config.replace(save_every=4)  # a state between two moves, fetches and ends of epochs of 8 updates
+    with pytest.raises(Crash):
+        play(config, crash, player, [12], out=tmp_path / "run")
+    _, facts = runs.Folder(tmp_path / "run", runs.read_json(tmp_path / "run/config.json"), resume=True).load_state()
+    assert facts["step"] == 8
+    play(config, out=tmp_path / "run", resume=True)
+    agree(whole, tmp_path / "run")
+
+
+@pytest.mark.parametrize("name", GAMES)
+def test_two_processes_follow_one_in_a_game(name, tmp_path):
+    config, out = GAMES[name].replace(log_every=1, save_every=10), tmp_path / "run"
+    with pytest.raises(Crash):
+        play(config, crash, 0, [11], out=out)  # one process makes 10 updates, two the rest
+    finished(ranks(config, out, resume=True), out)
+    one = play(config, out=tmp_path / "one")
+    assert runs.read_json(out / "results.json")["processes"] == 2
+    close(rows(one.history), rows(out), 1e-3)
+    two = checkpoints.read_weights((out / "weights.safetensors").read_bytes())
+    assert max((v - two[k]).abs().max() for k, v in weights(one).items()) < 1e-4
+
+
+def test_two_processes_follow_one_in_a_game_from_the_start(tmp_path):
+    config, out = GAMES["wgan-gp, every 3"].replace(log_every=1), tmp_path / "run"
+    finished(ranks(config, out), out)
+    close(rows(play(config).history), rows(out), 1e-3)
+
+
+def test_a_game_by_hand():
+    """Two plain optimizers, each for its part, on the same pictures, with noise of their own."""
+    config = FLAT.replace(critic_steps=2, ema=0.0)
+    inside, by_hand = loop(config, turns=gan.turns(config)), gan.build(config).train()
+    parts = by_hand.discriminator, by_hand.generator
+    adam = [torch.optim.Adam(part.parameters(), betas=(0.5, 0.999)) for part in parts]
+    for step in range(6):
+        index = inside.order(0)[step]
+        inside.update(index)
+        x, rate = data.to_unit(PICTURES[index]), training.learning_rate_at(config, step, config.steps)
+        noise = training.Noise(training.seed_of(0, "noise", step), 32)
+        wanted = {k: v.mean() for k, v in gan.discriminator_turn(by_hand, x, None, noise).items()}
+        adam[0].param_groups[0]["lr"] = 0.5 * rate
+        adam[0].zero_grad()
+        wanted["discriminator_loss"].backward()
+        adam[0].step()
+        if step % 2:  # the generator's turn comes after the discriminator's, which has moved
+            noise = training.Noise(training.seed_of(0, "noise", step, 1), 32)
+            wanted["generator_loss"] = gan.generator_turn(by_hand, x, None, noise)["generator_loss"].mean()
+            adam[1].param_groups[0]["lr"] = rate
+            adam[1].zero_grad()
+            wanted["generator_loss"].backward()
+            adam[1].step()
+        got = inside.recent[-1]
+        assert got.keys() == wanted.keys()
+        assert all(got[k].item() == pytest.approx(v.item(), rel=1e-4, abs=1e-6) for k, v in wanted.items())
+        for a, b in zip(inside.model.parameters(), by_hand.parameters(), strict=True):
+            assert torch.allclose(a, b, atol=1e-6)
+
+
+class Watching:
+    """A player's losses, and what was seen as each of its turns began: the weights, and a number of its noise."""
+
+    def __init__(self, losses, seen):
+        self.losses, self.seen = losses, seen
+
+    def __call__(self, model, x, labels, noise):
+        state = {k: v.clone() for k, v in model.state_dict().items()}
+        wants = {n for n, p in model.named_parameters() if p.requires_grad}
+        drawn = []
+
+        class Noise(training.Noise):
+            def __init__(self):
+                pass
+
+            def normal(self, *shape):
+                drawn.append(noise.normal(*shape))
+                return drawn[-1]
+
+            def uniform(self, *shape):
+                drawn.append(noise.uniform(*shape))
+                return drawn[-1]
+
+        terms = self.losses(model, x, labels, Noise())
+        self.seen.append((self, x, state, wants, drawn))
+        return terms
+
+
+def watched(config, updates):
+    """The turns of some updates as (player, pictures, weights at its beginning, what wants gradients, noise)."""
+    seen = []
+    turns = [dataclasses.replace(t, losses=Watching(t.losses, seen)) for t in gan.turns(config)]
+    inside = loop(config, turns=tuple(turns))
+    for index in inside.order(0)[:updates]:
+        inside.update(index)
+    players = {id(t.losses): t.part for t in turns}
+    return inside, [(players[id(who)], *rest) for who, *rest in seen]
+
+
+@pytest.mark.parametrize("name", GAMES)
+def test_in_a_turn_only_its_part_moves(name):
+    config = GAMES[name].replace(warmup=0)
+    inside, turns = watched(config, 7)
+    want = [p for step in range(1, 8) for p in ("discriminator", "generator")[: 1 + (step % config.critic_steps == 0)]]
+    assert [part for part, *_ in turns] == want
+    after = [state for _, _, state, *_ in turns[1:]] + [weights(inside)]
+    for (part, _, before, wants, _), now in zip(turns, after, strict=True):
+        assert wants == {n for n, _ in inside.model.named_parameters() if n.startswith(part)}
+        moved = {k for k in before if not torch.equal(before[k], now[k])}
+        buffers = {k for k in moved if k.endswith(("_u", "_v"))}  # the power iteration goes on at each use
+        assert moved - buffers and all(k.startswith(part) for k in moved - buffers)
+    grads = {n for n, p in inside.model.named_parameters() if p.grad is not None}
+    assert grads == {n for n, _ in inside.model.named_parameters() if n.startswith(("discriminator", "generator"))}
+
+
+def test_both_players_see_the_same_pictures_and_noise_of_their_own():
+    inside, turns = watched(GAMES["dcgan, spectral norm"], 3)
+    pairs = list(zip(turns[::2], turns[1::2], strict=True))
+    draws = []
+    for step, ((_, x, _, _, noise), (_, again, _, _, other)) in enumerate(pairs):
+        assert torch.equal(x, again) and torch.equal(x, data.to_unit(PICTURES[inside.order(0)[step]]))
+        assert torch.equal(noise[0], training.Noise(training.seed_of(0, "noise", step), 32).normal(4))
+        assert torch.equal(other[0], training.Noise(training.seed_of(0, "noise", step, 1), 32).normal(4))
+        draws += [noise[0], other[0]]
+    for i in range(6):
+        for j in range(i):
+            assert not torch.equal(draws[i], draws[j])
+
+
+@pytest.mark.parametrize("every", [1, 2, 3, 5])
+def test_a_player_moves_in_every_so_many_th_update_and_is_logged_when_it_did(every):
+    config = FLAT.replace(critic_steps=every, log_every=2, steps=13)
+    run, fine = play(config), play(config.replace(log_every=1))
+    by_step = {row["step"]: row for row in fine.history}
+    assert [s for s, row in by_step.items() if "generator_loss" in row] == list(range(every, 14, every))
+    assert all("discriminator_loss" in row for row in fine.history)
+    for row in run.history:
+        window = [by_step[s] for s in (row["step"] - 1, row["step"]) if s in by_step and s > (row["step"] - 1) // 2 * 2]
+        for name in ("generator_loss", "discriminator_loss", "right"):
+            values = [r[name] for r in window if name in r]
+            if values:  # the mean over the moves made, not over all updates
+                assert row[name] == pytest.approx(sum(values) / len(values), rel=1e-5, abs=1e-7)
+            else:
+                assert name not in row
+
+
+@pytest.mark.parametrize("every", [1, 3])
+def test_the_average_is_of_the_players_that_ask_for_it(every):
+    config = GAMES["dcgan, spectral norm"].replace(critic_steps=every)
+    inside = loop(config, turns=gan.turns(config))
+    first = weights(inside)
+    average = {k: v.double() for k, v in first.items() if k.startswith("generator")}
+    for step in range(config.steps):
+        inside.update(inside.order(step // 8)[step % 8])
+        keep = min(config.ema, (1 + step) / (10 + step))
+        for k in average:
+            average[k] = keep * average[k] + (1 - keep) * inside.model.state_dict()[k]
+    run, last = weights(play(config)), weights(inside)
+    for k, v in run.items():
+        if k.startswith("generator"):
+            assert torch.allclose(v.double(), average[k], atol=1e-6) and not torch.equal(v, last[k])
+        else:
+            assert torch.equal(v, last[k])
+
+
+@pytest.mark.parametrize(("player", "name"), [(0, "discriminator loss"), (1, "generator loss")])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_loss_of_either_player_that_is_not_finite_is_named(tmp_path, player, name, value):
+    """Whose loss was the first: one update later it is every player's, and only the log's next row tells."""
+    config, out = FLAT.replace(critic_steps=3, log_every=10, save_every=5), tmp_path / "run"
+
+    def spoil(terms):
+        key = name.replace(" ", "_")
+        return terms | {key: terms[key] * value}
+
+    with pytest.raises(Error, match=f"the {name} became -?{value} at step 6; the last good state is that of step 5 in"):
+        play(config, spoil, player, [6], out=out)
+    play(config, out=out, resume=True)
+    play(config, out=tmp_path / "whole")
+    agree(tmp_path / "whole", out)
+
+
+def test_weights_of_a_game_that_are_not_finite_are_never_saved(tmp_path):
+    def spoil(terms):  # the loss is finite, its gradient is not: 0 · √0
+        return terms | {"generator_loss": terms["generator_loss"] + terms["generator_loss"].mul(0).sqrt()}
+
+    with pytest.raises(Error, match="a weight was no longer finite after step 14; the last good .* step 13 in"):
+        play(FLAT, spoil, 1, [14], out=tmp_path / "run")
+
+
+def test_a_played_network_comes_back_whole():
+    for name in GAMES:
+        run = play(GAMES[name].replace(steps=3))
+        assert not run.model.training and all(p.requires_grad for p in run.model.parameters())
+
+
+def test_one_turn_is_a_plain_run():
+    a, b = train(FULL), train(FULL, losses=(training.Turn(vae.losses),))
+    assert equal(weights(a), weights(b)) and rows(a.history) == rows(b.history)
+
+
+def test_a_turn_has_betas_and_a_rate_of_its_own():
+    losses = training.Turn(vae.losses, rate=0.5, betas=(0.2, 0.7))
+    inside = loop(TINY, turns=(losses,))
+    inside.update(inside.order(0)[0])
+    (group,) = inside.players[0].optimizer.param_groups
+    assert group["betas"] == (0.2, 0.7) and group["lr"] == pytest.approx(0.5 * TINY.learning_rate)
+    half = train(TINY.replace(learning_rate=TINY.learning_rate / 2), losses=(dataclasses.replace(losses, rate=1.0),))
+    assert equal(weights(train(TINY, losses=(losses,))), weights(half))
+
+
+def test_nobody_needs_to_be_averaged():
+    turns = tuple(dataclasses.replace(t, average=False) for t in gan.turns(FLAT))
+    run = training.fit(gan.build(FLAT), FLAT, turns, PICTURES, device="cpu")
+    plain = play(FLAT.replace(ema=0.0))
+    assert equal(weights(run), weights(plain))
+
+
+def test_a_game_is_not_validated():
+    config = vae.Config(data="mnist-mini", batch_size=32, steps=2, validation=32)
+    turns = (training.Turn(vae.losses, "encoder"), training.Turn(vae.losses, "decoder"))
+    with pytest.raises(Error, match="a game has no validation loss: set validation=0"):
+        train(config, losses=turns)
+
+
+@pytest.mark.parametrize("name", GAMES)
+def test_an_update_of_a_game_never_waits_for_the_device(monkeypatch, name):
+    inside = loop(GAMES[name], turns=gan.turns(GAMES[name]))
+    order = inside.order(0)
+    for index in order[:6]:
+        inside.update(index)
+
+    def waiting(self, *args):
+        raise AssertionError("a step reads a number back from the device")
+
+    with monkeypatch.context() as patch:
+        for host in HOST:
+            patch.setattr(torch.Tensor, host, waiting)
+        for index in (*order[6:], *order[:4]):
+            inside.update(index)
+    assert inside.step == 12
+    assert not any(v.requires_grad for row in inside.recent for v in row.values())  # no graph is kept

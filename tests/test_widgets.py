@@ -5,6 +5,7 @@ import copy
 import functools
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -89,6 +90,7 @@ def cases():
         packed = pack(big, precision)
         assert packed[0][0]["type"] == precision
         yield case(f"linear, {precision}", big, torch.randn(6, 203, generator=generator), 5e-4, packed)
+    yield from pictures_through_layers(generator)
     pictures = data.to_unit(data.load("mnist-mini").train_images[:9]).flatten(1)
     z = torch.randn(9, 2, generator=generator) * 1.5
     # What nn.js makes of the weights that were sent is torch's answer for those weights. Against the weights that were
@@ -105,6 +107,67 @@ def cases():
             packed = widget.networks[name], widget.weights
             yield case(f"published {name} as sent, {precision}", sent(module, *packed), x, 5e-4, packed)
             yield case(f"published {name}, {precision}", module, x, tolerance[name], packed)
+
+
+def exactly(layer, generator, scale=64):
+    """The layer with weights and biases that are whole numbers over `scale`: float16 and int8 hold them exactly."""
+    with torch.no_grad():
+        for p in layer.parameters():
+            p.copy_(torch.randint(-127, 128, p.shape, generator=generator) / scale)
+        transposed = isinstance(layer, nn.ConvTranspose2d)
+        layer.weight[(0 if transposed else slice(None)), (slice(None) if transposed else 0)] = 127 / scale
+    return layer
+
+
+# Kernel, stride, padding, dilation, output_padding (of the transposed one), channels in and out, rows and columns that
+# come in: odd and even, wide and tall, more and fewer pixels than are computed together, padding wider than the kernel.
+CONVOLUTIONS = [
+    (3, 1, 1, 1, 0, 3, 4, (7, 5)),
+    (1, 1, 0, 1, 0, 5, 3, (6, 9)),
+    (4, 2, 1, 1, 0, 2, 6, (7, 7)),
+    ((2, 5), (1, 3), (0, 2), 1, (0, 2), 3, 5, (5, 8)),
+    ((5, 3), (2, 1), (3, 0), (1, 2), (1, 0), 4, 2, (9, 7)),
+    (3, 2, 4, 2, 1, 1, 1, (4, 6)),
+    (2, 3, 0, 1, 2, 2, 3, (8, 8)),
+    (3, (3, 2), (1, 0), (2, 1), (2, 1), 2, 2, (11, 13)),
+]
+
+
+def pictures_through_layers(generator):
+    """Convolutions, their transposes and group norms, each alone; what has more than 40,000 weights also as int8."""
+
+    def drawn(*shape):
+        return torch.randn(3, *shape, generator=generator)
+
+    for kernel, stride, padding, dilation, extra, i, o, size in CONVOLUTIONS:
+        options = {"stride": stride, "padding": padding, "dilation": dilation}
+        for layer in (
+            nn.Conv2d(i, o, kernel, **options),
+            nn.ConvTranspose2d(i, o, kernel, output_padding=extra, **options, bias=i != 2),
+        ):
+            packed = pack(exactly(layer, generator), shape=(i, *size))
+            yield case(f"{layer} on {size}", layer, drawn(i, *size), 5e-5, packed)
+    for layer in (nn.Conv2d(72, 64, 3, padding=1), nn.ConvTranspose2d(64, 41, 4, stride=2, padding=1)):
+        for precision in base.PRECISIONS:
+            shape = (layer.in_channels, 5, 4)
+            packed = pack(exactly(layer, generator), precision, shape=shape)
+            assert packed[0][0]["type"] == precision
+            yield case(f"{layer}, {precision}", layer, drawn(*shape), 1e-3, packed)
+    for options in ({"num_groups": 1}, {"num_groups": 3, "eps": 0.1}, {"num_groups": 6}, {"num_groups": 2, "affine": False}):
+        layer = nn.GroupNorm(num_channels=6, **options)
+        for shape in ((6, 3, 5), (6, 4), (6,)):
+            if layer.num_groups == 6 and len(shape) == 1:
+                continue  # one number alone has no variance
+            with torch.no_grad():
+                for p in layer.parameters():
+                    p.normal_(generator=generator)
+            yield case(f"{layer} on {shape}", layer, 3 * drawn(*shape) + 2, 5e-5, pack(layer, shape=shape))
+    layers = nn.Sequential(
+        nn.Linear(4, 96), nn.Unflatten(1, (8, 3, 4)), nn.GroupNorm(4, 8), nn.SiLU(),
+        nn.ConvTranspose2d(8, 6, 4, stride=2, padding=1), nn.SiLU(), nn.Conv2d(6, 3, 3, stride=2), nn.Flatten(),
+        nn.Linear(18, 5),
+    )
+    yield case("a chain of all of them", layers, drawn(4), 3e-3, pack(layers))
 
 
 @pytest.fixture(scope="module")
@@ -294,8 +357,13 @@ def test_the_package_is_imported_lazily():
 @pytest.mark.parametrize(
     ("module", "precision", "said"),
     [
-        (nn.Sequential(nn.Linear(2, 2), nn.Dropout()), "int8", r"cannot run the layer Dropout.*It runs: Linear, ReLU"),
-        (nn.Conv2d(1, 2, 3), "int8", "cannot run the layer Conv2d"),
+        (nn.Sequential(nn.Linear(2, 2), nn.Dropout()), "int8", r"layer Dropout.*It runs: Linear, Conv2d, .*Identity, and"),
+        (nn.Conv1d(1, 2, 3), "int8", "cannot run the layer Conv1d"),
+        (nn.Conv2d(1, 2, 3), "int8", r"pass shape=\(channels, rows, columns\).* nothing before Conv2d"),
+        (nn.GroupNorm(1, 2), "int8", r"pass shape=.* nothing before GroupNorm"),
+        (nn.Conv2d(2, 2, 3, groups=2), "int8", "convolutions with groups=1"),
+        (nn.Conv2d(2, 2, 3, padding="same"), "int8", "a number of zeros as padding"),
+        (nn.Conv2d(2, 2, 3, padding=1, padding_mode="reflect"), "int8", "a number of zeros as padding"),
         (nn.Linear(2, 2), "int4", r"unknown precision 'int4'\. There are: int8, float16"),
         ("vae-2d", "int8", "expected a torch.nn.Module, got str"),
     ],
@@ -303,6 +371,25 @@ def test_the_package_is_imported_lazily():
 def test_pack_refuses(module, precision, said):
     with pytest.raises(Error, match=said):
         pack(module, precision)
+
+
+@pytest.mark.parametrize(
+    ("shape", "layer"),
+    [
+        ((2, 5, 5), nn.Conv2d(3, 1, 3)),
+        ((3, 5), nn.Conv2d(3, 1, 3)),
+        ((3, 2, 5), nn.Conv2d(3, 1, 3)),
+        ((1, 1, 1), nn.ConvTranspose2d(1, 1, 2, padding=1)),
+        ((8,), nn.GroupNorm(2, 4)),
+        ((4, 2, 1), nn.Linear(8, 2)),
+        ((7,), nn.Sequential(nn.Identity(), nn.Unflatten(1, (2, 4)))),
+    ],
+    ids=str,
+)
+def test_pack_refuses_layers_that_do_not_fit_what_they_are_given(shape, layer):
+    """Flat numbers would pass through nn.js and come out as nonsense."""
+    with pytest.raises(Error, match=f"does not fit what it is given.*{re.escape(str(shape))}"):
+        pack(layer, shape=shape)
 
 
 @pytest.mark.parametrize(("value", "said"), [(float("nan"), "not finite"), (1e5, "float16's range")])

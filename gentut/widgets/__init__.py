@@ -15,6 +15,8 @@ _HOMES = {
     "PixelSampler": "pixelcnn",
     "LatentGrid": "vae",
     "MoonMorph": "vae",
+    "LatentWalk": "gan",
+    "GanReplay": "games",
     "pack": "base",
 }
 

@@ -1,10 +1,12 @@
 """What every widget shares: its JavaScript as one module, and networks as bytes that `nn.js` can run."""
 
+import math
 import re
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from gentut import Error, choose
@@ -18,6 +20,8 @@ SMALL = 40_000
 
 _ACTIVATIONS = {nn.ReLU: "relu", nn.SiLU: "silu", nn.Tanh: "tanh", nn.Sigmoid: "sigmoid"}
 _SHAPES = (nn.Flatten, nn.Unflatten, nn.Identity)  # nn.js works on flat arrays, so these do nothing there
+_CONVOLUTIONS = {nn.Conv2d: "conv2d", nn.ConvTranspose2d: "conv_transpose2d"}
+_WEIGHTED = (nn.Linear, *_CONVOLUTIONS)
 _IMPORT = re.compile(r'^import\s[^;]*?from\s+"\./([\w-]+\.js)";\n', re.MULTILINE)
 
 
@@ -53,46 +57,139 @@ def _lean(text, comment):
 
 
 @torch.no_grad()
-def pack(module, precision="int8", inputs=None):
+def pack(module, precision="int8", inputs=None, shape=None):
     """Turn a feed-forward network into (spec, bytes) for `nn.js`.
 
-    `module` is a layer or a (nested) nn.Sequential of Linear, ReLU, SiLU, GELU, Tanh, Sigmoid, Flatten, Unflatten,
-    Identity. `spec` is a list of dicts, one an operation, with byte offsets into `bytes`. At "int8" each row of a
-    weight matrix is stored as whole numbers from -127 to 127 and one float32 scale; small layers stay float16. Biases
-    are float32. `inputs`, (batch, in) such as the network will see, makes the rounding several times less harmful: see
-    `round_rows`. Raises Error for any other layer or precision.
+    `module` is a layer or a (nested) nn.Sequential of Linear, Conv2d, ConvTranspose2d, GroupNorm, ReLU, SiLU, GELU,
+    Tanh, Sigmoid, Flatten, Unflatten, Identity. `spec` is a list of dicts, one an operation, with byte offsets into
+    `bytes`. At "int8" each row of a weight matrix is stored as whole numbers from -127 to 127 and one float32 scale;
+    small layers stay float16. Biases and the weights of group norms are float32.
+    `inputs`, (batch, in) or (batch, *shape) such as the network will see, makes the rounding several times less
+    harmful: see `round_rows`. `shape`: that of one input, (channels, rows, columns), where the network does not begin
+    with a Linear layer and has convolutions. Raises Error for any other layer or precision, and for a convolution or a
+    group norm that does not fit what comes before it.
     """
     choose("precision", precision, PRECISIONS)
     spec, store = [], Store()
     put = store.put
+    shape = None if shape is None else tuple(shape)
     x = None if inputs is None or precision == "float16" else inputs.detach().cpu().float()
+    if x is not None and shape is not None:
+        x = x.reshape(-1, *shape)
 
     for layer in _layers(module):
-        if isinstance(layer, nn.Linear):
-            weight = layer.weight.detach().cpu().float().numpy()  # (out, in)
-            bias = np.zeros(len(weight), "<f4") if layer.bias is None else layer.bias.detach().cpu().float().numpy()
+        if isinstance(layer, _WEIGHTED):
+            op, weight = _described(layer, shape)  # (rows, columns): one product, whatever the layer
+            bias = np.zeros(op["out"], "<f4") if layer.bias is None else layer.bias.detach().cpu().float().numpy()
             check_finite(layer, weight, bias)
-            op = {"op": "linear", "in": layer.in_features, "out": layer.out_features, "type": precision}
-            if precision == "float16" or weight.size <= SMALL:
+            op["type"] = precision if weight.size > SMALL else "float16"
+            if op["type"] == "float16":
                 sent = half(layer, weight)
-                op |= {"type": "float16", "weight": put(sent)}
+                op["weight"] = put(sent)
             else:
-                rows, scale = round_rows(weight, None if x is None else x.numpy())
+                rows, scale = round_rows(weight, None if x is None else _seen(layer, x).numpy())
                 sent = rows * scale
                 op |= {"weight": put(rows), "scale": put(scale)}
             spec.append(op | {"bias": put(bias.astype("<f4"))})
             if x is not None:  # what the next layer will be given on the page
-                x = x @ torch.from_numpy(sent.astype("f4")).T + torch.from_numpy(bias)
+                x = _run(layer, x, torch.from_numpy(sent.astype("f4")), torch.from_numpy(bias))
+        elif isinstance(layer, nn.GroupNorm):
+            op, weight, bias = _group_norm(layer, shape)
+            spec.append(op | {"weight": put(weight), "bias": put(bias)})
+            if x is not None:
+                x = F.group_norm(x, layer.num_groups, torch.from_numpy(weight), torch.from_numpy(bias), layer.eps)
         elif isinstance(layer, nn.GELU):
             spec.append({"op": "gelu" if layer.approximate == "none" else "gelu_tanh"})
         elif type(layer) in _ACTIVATIONS:
             spec.append({"op": _ACTIVATIONS[type(layer)]})
         elif not isinstance(layer, _SHAPES):
-            known = [t.__name__ for t in (nn.Linear, *_ACTIVATIONS, nn.GELU, *_SHAPES)]
-            raise Error(f"a page cannot run the layer {layer}. It runs: {', '.join(known)}, and nn.Sequential of them.")
-        if x is not None and not isinstance(layer, (nn.Linear, *_SHAPES)):
+            kinds = (*_WEIGHTED, nn.GroupNorm, *_ACTIVATIONS, nn.GELU, *_SHAPES)
+            known = ", ".join(kind.__name__ for kind in kinds)
+            raise Error(f"a page cannot run the layer {layer}. It runs: {known}, and nn.Sequential of them.")
+        if x is not None and not isinstance(layer, (*_WEIGHTED, nn.GroupNorm)):
             x = layer(x)
+        shape = _shape_after(layer, shape)
     return spec, store.bytes()
+
+
+def _described(layer, shape):
+    """A Linear layer or a convolution as an entry of the spec, and its weights as a matrix float32 (rows, columns).
+
+    Rows are what is computed and columns what it is computed from: (out, in) of a Linear layer, (out, in · kernel) of a
+    convolution, (out · kernel, in) of a transposed one.
+    """
+    weight = layer.weight.detach().cpu().float()
+    if isinstance(layer, nn.Linear):
+        if shape is not None and shape != (layer.in_features,):
+            raise Error(f"{layer} does not fit what it is given: numbers of shape {shape}")
+        return {"op": "linear", "in": layer.in_features, "out": layer.out_features}, weight.numpy()
+    if layer.groups != 1 or layer.padding_mode != "zeros" or isinstance(layer.padding, str):
+        raise Error(f"a page runs convolutions with groups=1 and a number of zeros as padding, not {layer}")
+    _check_channels(layer, layer.in_channels, shape, 3)
+    op = {"op": _CONVOLUTIONS[type(layer)], "in": layer.in_channels, "out": layer.out_channels, "size": [*shape[1:]]}
+    op |= {name: [*getattr(layer, name)] for name in ("stride", "padding", "dilation")}
+    op["kernel"] = [*layer.kernel_size]
+    if isinstance(layer, nn.Conv2d):
+        return op, weight.flatten(1).numpy()
+    op["extra"] = [*layer.output_padding]
+    return op, weight.permute(1, 2, 3, 0).flatten(0, 2).contiguous().numpy()
+
+
+def _group_norm(layer, shape):
+    """A group norm as an entry of the spec, with its scale and its shift, float32 (channels,) each."""
+    channels = layer.num_channels
+    _check_channels(layer, channels, shape)
+    op = {"op": "group_norm", "channels": channels, "pixels": math.prod(shape[1:]), "groups": layer.num_groups}
+    given = (layer.weight, layer.bias) if layer.affine else (torch.ones(channels), torch.zeros(channels))
+    weight, bias = (v.detach().cpu().float().numpy().astype("<f4") for v in given)
+    check_finite(layer, weight, bias)
+    return op | {"eps": layer.eps}, weight, bias
+
+
+def _check_channels(layer, channels, shape, axes=None):
+    """Raise Error unless a picture of this shape (channels, ...) is one that the layer takes."""
+    if shape is None:
+        raise Error(f"pass shape=(channels, rows, columns) of one input: nothing before {layer} tells it")
+    if shape[0] != channels or (axes and len(shape) != axes):
+        raise Error(f"{layer} does not fit what it is given: numbers of shape {shape}")
+
+
+def _run(layer, x, matrix, bias):
+    """The outputs of a layer with weights for inputs x, with these weights as `_described` gives them."""
+    if isinstance(layer, nn.Linear):
+        return F.linear(x, matrix, bias)
+    options = {"stride": layer.stride, "padding": layer.padding, "dilation": layer.dilation}
+    if isinstance(layer, nn.Conv2d):
+        return F.conv2d(x, matrix.view(layer.weight.shape), bias, **options)
+    weight = matrix.view(layer.out_channels, *layer.kernel_size, layer.in_channels).permute(3, 0, 1, 2)
+    return F.conv_transpose2d(x, weight, bias, output_padding=layer.output_padding, **options)
+
+
+def _seen(layer, x):
+    """What the columns of a layer's matrix are multiplied with, (cases, columns), for inputs x."""
+    if isinstance(layer, nn.Conv2d):
+        options = {"stride": layer.stride, "padding": layer.padding, "dilation": layer.dilation}
+        return F.unfold(x, layer.kernel_size, **options).transpose(1, 2).flatten(0, 1)
+    return x if isinstance(layer, nn.Linear) else x.flatten(2).transpose(1, 2).flatten(0, 1)
+
+
+def _shape_after(layer, shape):
+    """The shape of what a layer gives for one input of this shape, None where nothing tells."""
+    if isinstance(layer, nn.Linear):
+        return (layer.out_features,)
+    if isinstance(layer, nn.Unflatten) and shape is None:
+        return None if -1 in layer.unflattened_size else tuple(layer.unflattened_size)
+    if shape is None or isinstance(layer, (nn.GroupNorm, *_ACTIVATIONS, nn.GELU)):
+        return shape
+    x = torch.empty(1, *shape, device="meta")  # shapes without numbers
+    try:
+        if isinstance(layer, _WEIGHTED):
+            x = _run(layer, x, torch.empty(layer.weight.numel(), device="meta"), None)
+        else:
+            x = layer(x)
+    except RuntimeError as why:
+        raise Error(f"{layer} does not fit what it is given, numbers of shape {shape}: {why}") from None
+    return tuple(x.shape[1:])
 
 
 class Store:

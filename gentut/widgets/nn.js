@@ -1,6 +1,6 @@
 // The small network runtime that every widget shares: forward passes of the networks that gentut.widgets.pack wrote, and
-// causal convolutions a step at a time. Pictures and codes are flat Float32Arrays, one after the other; shapes need no
-// layer of their own.
+// causal convolutions a step at a time. Codes and pictures (channels, rows, columns) are flat Float32Arrays, one after the
+// other; shapes need no layer of their own.
 
 // A Bytes trait comes as a DataView in JupyterLab and on the page, as a Uint8Array in Colab, and may start anywhere
 // in its buffer.
@@ -47,37 +47,153 @@ const ACTIVATIONS = {
   sigmoid,
 };
 
-// Each maker takes the operation's entry in the spec and returns a step: (x, batch) => y. A step may work in place on
-// a buffer that the network owns; the first one that does not is always a linear layer or a copy of the input.
-const MAKERS = {
-  linear({ in: I, out: O, type, ...at }, bytes, room) {
-    let W;
-    if (type === "int8") {
-      const q = new Int8Array(bytes.buffer, bytes.byteOffset + at.weight, O * I), scale = float32(bytes, at.scale, O);
-      W = new Float32Array(O * I);
-      for (let r = 0, k = 0; r < O; r++) for (let c = 0; c < I; c++, k++) W[k] = q[k] * scale[r];
-    } else W = float16(bytes, at.weight, O * I);
-    const bias = float32(bytes, at.bias, O), y = new Float32Array(O * room), I4 = I - (I % 4);
-    return (x, batch) => {
-      let k = 0;
-      for (; k + 4 <= batch; k += 4) {          // four inputs share each weight that is read
-        const x0 = k * I, x1 = x0 + I, x2 = x1 + I, x3 = x2 + I, y0 = k * O;
-        for (let r = 0, w = 0; r < O; r++) {
-          let a = bias[r], b = a, c = a, d = a;
-          for (let i = 0; i < I; i++, w++) { const v = W[w]; a += v * x[x0 + i]; b += v * x[x1 + i]; c += v * x[x2 + i]; d += v * x[x3 + i]; }
-          y[y0 + r] = a; y[y0 + O + r] = b; y[y0 + 2 * O + r] = c; y[y0 + 3 * O + r] = d;
-        }
+// A weight matrix (rows, columns) from an operation's entry: float16, or int8 rows with a scale each.
+function matrix({ type, weight, scale }, rows, columns, bytes) {
+  if (type !== "int8") return float16(bytes, weight, rows * columns);
+  const q = new Int8Array(bytes.buffer, bytes.byteOffset + weight, rows * columns), each = float32(bytes, scale, rows);
+  const W = new Float32Array(rows * columns);
+  for (let r = 0, k = 0; r < rows; r++) for (let c = 0; c < columns; c++, k++) W[k] = q[k] * each[r];
+  return W;
+}
+
+// The product behind every layer with weights: y[p · byInput + r · byRow] = bias[r] + Σ W[r, i] x[p, i] for `count` inputs x of
+// length I, one after the other, and O rows of W. Four inputs and two rows at a time share what is read: as many sums as
+// a processor's registers hold. Each sum still runs over i in order, so a number does not depend on its neighbours.
+function multiply(W, bias, O, I, x, count, y, byInput, byRow) {
+  let p = 0;
+  for (; p + 4 <= count; p += 4) {
+    const x0 = p * I, x1 = x0 + I, x2 = x1 + I, x3 = x2 + I, y0 = p * byInput, y1 = y0 + byInput, y2 = y1 + byInput, y3 = y2 + byInput;
+    let r = 0;
+    for (; r + 2 <= O; r += 2) {
+      const u = r * I, v = u + I;
+      let a0 = bias[r], a1 = a0, a2 = a0, a3 = a0, b0 = bias[r + 1], b1 = b0, b2 = b0, b3 = b0;
+      for (let i = 0; i < I; i++) {
+        const s = W[u + i], t = W[v + i], p0 = x[x0 + i], p1 = x[x1 + i], p2 = x[x2 + i], p3 = x[x3 + i];
+        a0 += s * p0; a1 += s * p1; a2 += s * p2; a3 += s * p3; b0 += t * p0; b1 += t * p1; b2 += t * p2; b3 += t * p3;
       }
-      for (; k < batch; k++) {                  // one input: four sums, so that no addition waits for the one before
-        const x0 = k * I, y0 = k * O;
-        for (let r = 0, w = 0; r < O; r++) {
-          let a = bias[r], b = 0, c = 0, d = 0, i = 0;
-          for (; i < I4; i += 4, w += 4) { a += W[w] * x[x0 + i]; b += W[w + 1] * x[x0 + i + 1]; c += W[w + 2] * x[x0 + i + 2]; d += W[w + 3] * x[x0 + i + 3]; }
-          for (; i < I; i++, w++) a += W[w] * x[x0 + i];
-          y[y0 + r] = a + b + c + d;
+      const k = r * byRow, l = k + byRow;
+      y[y0 + k] = a0; y[y1 + k] = a1; y[y2 + k] = a2; y[y3 + k] = a3; y[y0 + l] = b0; y[y1 + l] = b1; y[y2 + l] = b2; y[y3 + l] = b3;
+    }
+    if (r < O) {
+      const u = r * I, k = r * byRow;
+      let a0 = bias[r], a1 = a0, a2 = a0, a3 = a0;
+      for (let i = 0; i < I; i++) { const s = W[u + i]; a0 += s * x[x0 + i]; a1 += s * x[x1 + i]; a2 += s * x[x2 + i]; a3 += s * x[x3 + i]; }
+      y[y0 + k] = a0; y[y1 + k] = a1; y[y2 + k] = a2; y[y3 + k] = a3;
+    }
+  }
+  const I4 = I - (I % 4);
+  for (; p < count; p++) {                      // one input: four sums, so that no addition waits for the one before
+    const x0 = p * I, y0 = p * byInput;
+    for (let r = 0, w = 0; r < O; r++) {
+      let a = bias[r], b = 0, c = 0, d = 0, i = 0;
+      for (; i < I4; i += 4, w += 4) { a += W[w] * x[x0 + i]; b += W[w + 1] * x[x0 + i + 1]; c += W[w + 2] * x[x0 + i + 2]; d += W[w + 3] * x[x0 + i + 3]; }
+      for (; i < I; i++, w++) a += W[w] * x[x0 + i];
+      y[y0 + r * byRow] = a + b + c + d;
+    }
+  }
+}
+
+const TILE = 32;      // output pixels of a convolution that are computed together: their patches stay in the processor's cache
+
+// Rows and columns of what a convolution gives: torch's formulas.
+function outgoing({ op, size, kernel, stride, padding, dilation, extra }) {
+  const along = op === "conv2d" ? a => Math.floor((size[a] + 2 * padding[a] - dilation[a] * (kernel[a] - 1) - 1) / stride[a]) + 1
+    : a => (size[a] - 1) * stride[a] - 2 * padding[a] + dilation[a] * (kernel[a] - 1) + extra[a] + 1;
+  return [along(0), along(1)];
+}
+
+// How many numbers an operation takes and gives for one input; those that are not listed change no shape.
+const WIDTHS = {
+  linear: op => [op.in, op.out],
+  conv2d: op => [op.in * op.size[0] * op.size[1], op.out * outgoing(op)[0] * outgoing(op)[1]],
+  group_norm: op => [op.channels * op.pixels, op.channels * op.pixels],
+};
+WIDTHS.conv_transpose2d = WIDTHS.conv2d;
+const IN_PLACE = new Set(["group_norm", ...Object.keys(ACTIVATIONS)]);
+
+// Each maker takes the operation's entry in the spec and returns a step: (x, batch) => y. A step that is IN_PLACE changes
+// x and returns it; the others have a buffer of their own, which their next call overwrites.
+const MAKERS = {
+  linear({ in: I, out: O, ...at }, bytes, room) {
+    const W = matrix(at, O, I, bytes), bias = float32(bytes, at.bias, O), y = new Float32Array(O * room);
+    return (x, batch) => { multiply(W, bias, O, I, x, batch, y, O, 1); return y; };
+  },
+
+  // Pictures (channels, rows, columns). Each output pixel sees a patch of the padded picture; all patches times the
+  // weights (out, in · kernel rows · kernel columns) is one product. size: rows and columns of the input; kernel, stride,
+  // padding, dilation: down and across.
+  conv2d(op, bytes, room) {
+    const { in: I, out: O, size: [rows, columns], kernel: [down, across], stride, padding: [above, left], dilation } = op;
+    const [high, wide] = outgoing(op), N = high * wide, K = I * down * across, tall = rows + 2 * above, long = columns + 2 * left;
+    const W = matrix(op, O, K, bytes), bias = float32(bytes, op.bias, O);
+    const padded = new Float32Array(I * tall * long), patches = new Float32Array(Math.min(TILE, N) * K), y = new Float32Array(O * N * room);
+    const taps = new Int32Array(K);
+    for (let i = 0, k = 0; i < I; i++) for (let r = 0; r < down; r++) for (let c = 0; c < across; c++, k++)
+      taps[k] = (i * tall + r * dilation[0]) * long + c * dilation[1];
+    return (x, batch) => {
+      for (let b = 0, p = 0; b < batch; b++) {
+        for (let i = 0; i < I; i++) for (let r = 0; r < rows; r++) {
+          let q = (i * tall + above + r) * long + left;
+          for (let c = 0; c < columns; c++, p++, q++) padded[q] = x[p];
+        }
+        for (let first = 0; first < N; first += TILE) {
+          const count = Math.min(TILE, N - first);
+          for (let n = first, s = 0; n < first + count; n++) {
+            const corner = Math.floor(n / wide) * stride[0] * long + (n % wide) * stride[1];
+            for (let k = 0; k < K; k++, s++) patches[s] = padded[corner + taps[k]];
+          }
+          multiply(W, bias, O, K, patches, count, y.subarray(b * O * N + first), 1, N);
         }
       }
       return y;
+    };
+  },
+
+  // The transpose of the above: each input pixel, times the weights (out · kernel rows · kernel columns, in), gives a patch
+  // for every output channel; the patches are added up where they fall. extra: torch's output_padding.
+  conv_transpose2d(op, bytes, room) {
+    const { in: I, out: O, size: [rows, columns], kernel: [down, across], stride, padding, dilation } = op;
+    const [high, wide] = outgoing(op), n = rows * columns, N = high * wide, R = O * down * across;
+    const W = matrix(op, R, I, bytes), bias = float32(bytes, op.bias, O), none = new Float32Array(R);
+    const seen = new Float32Array(I * n), patches = new Float32Array(R * n), y = new Float32Array(O * N * room);
+    return (x, batch) => {
+      for (let b = 0; b < batch; b++) {
+        for (let i = 0, p = b * I * n; i < I; i++) for (let k = 0, s = i; k < n; k++, p++, s += I) seen[s] = x[p];
+        multiply(W, none, R, I, seen, n, patches, 1, n);
+        for (let o = 0, row = 0; o < O; o++) {
+          const start = (b * O + o) * N;
+          y.fill(bias[o], start, start + N);
+          for (let r = 0; r < down; r++) for (let c = 0; c < across; c++, row++) {
+            const shift = c * dilation[1] - padding[1];
+            for (let i = 0; i < rows; i++) {
+              const at = i * stride[0] + r * dilation[0] - padding[0];
+              if (at < 0 || at >= high) continue;
+              const from = start + at * wide, p = row * n + i * columns;
+              for (let j = 0, to = shift; j < columns; j++, to += stride[1]) if (to >= 0 && to < wide) y[from + to] += patches[p + j];
+            }
+          }
+        }
+      }
+      return y;
+    };
+  },
+
+  // Mean 0 and variance 1 over each group of channels of each picture, then a scale and a shift for every channel.
+  group_norm({ channels: C, pixels: n, groups: G, eps, ...at }, bytes) {
+    const scale = float32(bytes, at.weight, C), shift = float32(bytes, at.bias, C), own = C / G, size = own * n;
+    return (x, batch) => {
+      for (let k = 0, start = 0; k < batch * G; k++, start += size) {
+        let sum = 0, squares = 0;
+        for (let i = start; i < start + size; i++) sum += x[i];
+        const mean = sum / size;
+        for (let i = start; i < start + size; i++) squares += (x[i] - mean) ** 2;
+        const narrow = 1 / Math.sqrt(squares / size + eps);
+        for (let c = (k % G) * own, i = start, end; i < start + size; c++) {
+          const a = narrow * scale[c], b = shift[c] - mean * a;
+          for (end = i + n; i < end; i++) x[i] = a * x[i] + b;
+        }
+      }
+      return x;
     };
   },
 };
@@ -87,15 +203,14 @@ for (const [name, f] of Object.entries(ACTIVATIONS))
 // A network from its spec and the bytes of the trait. `forward(x, batch)` takes up to `room` inputs, one after the
 // other, and returns a buffer that the next call overwrites; x itself is left alone.
 export function network(spec, bytes, room = 1) {
-  const linear = spec.filter(op => op.op === "linear");
-  const inputs = linear[0].in, outputs = linear.at(-1).out;
+  const sized = spec.filter(op => WIDTHS[op.op]).map(op => WIDTHS[op.op](op)), inputs = sized[0][0], outputs = sized.at(-1)[1];
   let width = inputs;
   const steps = spec.map(op => {
     if (!MAKERS[op.op]) throw new Error(`nn.js cannot run the operation "${op.op}"`);
-    if (op.op === "linear") width = op.out;
+    if (WIDTHS[op.op]) width = WIDTHS[op.op](op)[1];
     return MAKERS[op.op]({ ...op, width }, bytes, room);
   });
-  if (spec[0].op !== "linear") { const own = new Float32Array(inputs * room); steps.unshift(x => (own.set(x.subarray(0, own.length)), own)); }
+  if (IN_PLACE.has(spec[0].op)) { const own = new Float32Array(inputs * room); steps.unshift(x => (own.set(x.subarray(0, own.length)), own)); }
   return {
     inputs,
     outputs,
@@ -107,7 +222,8 @@ export function network(spec, bytes, room = 1) {
   };
 }
 
-// One layer alone, for networks that are more than a chain: layer(op, bytes, room) gives the step (x, batch) => y.
+// One layer alone, for networks that are more than a chain: layer(op, bytes, room) gives the step (x, batch) => y. Of an
+// activation or a group norm mind that it changes x itself.
 export const layer = (op, bytes, room = 1) => MAKERS[op.op](op, bytes, room);
 
 // A convolution that looks at earlier pixels only, a step at a time: gentut.drawing's _Window in JavaScript. It owns the
