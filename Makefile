@@ -84,6 +84,7 @@ bench: $(INSTALLED)
 	@$(BIN)/python benchmarks/vae_training.py
 	@$(BIN)/python benchmarks/foundations.py
 	@$(BIN)/python benchmarks/pixelcnn_sampling.py
+	@$(BIN)/python benchmarks/gan_training.py
 	@$(BIN)/python site/readme_numbers.py
 
 clean:

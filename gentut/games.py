@@ -65,17 +65,25 @@ class Game(Settings):
 
     @classmethod
     def healthy(cls, dim):
-        """A game that ends well, for pair() (dim 1) or ring() (dim 2)."""
+        """A game that ends well: near pair() (dim 1), on all eight modes of ring() (dim 2)."""
         return cls(dim=dim, **HEALTHY[choose("dim", dim, HEALTHY)])
 
     @classmethod
     def collapsed(cls, dim):
-        """The same with one thing changed, and G ends on a part of the data: mode collapse."""
-        return cls.healthy(dim).replace(**COLLAPSED[choose("dim", dim, COLLAPSED)])
+        """The same with a D that lags behind: a tenth of G's learning rate, and long memories of past gradients.
+
+        G runs to where D's score is highest, all of it, and is gone before D has learned to refuse that place: mode
+        collapse. The next best place is somewhere else, so the samples wander from one part of the data to another.
+        """
+        return cls.healthy(dim).replace(**COLLAPSED)
 
 
-HEALTHY = {1: {}, 2: {"latent": 4, "hidden": (64, 64)}}
-COLLAPSED = {1: {"discriminator_rate": 0.1}, 2: {"discriminator_rate": 0.1}}
+HEALTHY = {
+    1: {"latent": 1, "hidden": (32, 32), "learning_rate": 1e-3, "batch_size": 128, "steps": 1500},
+    2: {"latent": 4, "hidden": (64, 64), "learning_rate": 2e-3, "discriminator_rate": 2.0, "batch_size": 64,
+        "steps": 1200},
+}
+COLLAPSED = {"discriminator_rate": 0.1, "beta1": 0.9}
 
 
 # --------------------------------------------------------------------------------------------------------- the players
@@ -111,6 +119,8 @@ def discriminator_step(game, generator, discriminator, optimizer, x, z, u=None):
     real_scores, fake_scores = discriminator(torch.cat([x, fake]))[:, 0].chunk(2)
     loss = gan.discriminator_loss(game.loss, real_scores, fake_scores).mean()
     if game.penalty:
+        if u is None:
+            raise Error("the penalty needs u, one uniform number for each pair of points")
         loss = loss + game.penalty * gan.gradient_penalty(discriminator, x, fake, u).mean()
     optimizer.zero_grad()
     loss.backward()
@@ -160,9 +170,7 @@ def play(game, target, frames=60, m=256):
 
     frames: pictures kept, closer together at the start (fewer if there are fewer steps). m: samples shown in each.
     """
-    if not isinstance(target, Mixture) or target.dim != game.dim:
-        what = f"one in {target.dim}" if isinstance(target, Mixture) else type(target).__name__
-        raise Error(f"the target of this game must be a Mixture in dimension {game.dim}, got {what}")
+    _check_target(game, target)
     if frames < 2 or m < 1:
         raise Error(f"need frames >= 2 and m >= 1, got {frames} and {m}")
     g = torch.Generator().manual_seed(training.seed_of(game.seed, "shown"))
@@ -221,15 +229,16 @@ def look(game, generator, discriminator, target, z, real, points):
     """What a frame shows, as a dict of tensors: samples, arrows, scores, in 1-D density, and one number each of
 
     discriminator_loss (without penalty), generator_loss, score_real, score_fake (means), right (the share of D's
-    verdicts that are right), and in 1-D distance (earth mover's, between samples and target), in 2-D modes (found) and
-    near (share of samples near any mode).
+    verdicts that are right, a score above 0 being "real"; it says nothing of a critic, whose scores have no zero), and
+    in 1-D distance (earth mover's, between samples and target), in 2-D modes (found) and near (share of samples near
+    any mode).
     """
     with torch.no_grad():
         samples, scores, on_real = generator(z), discriminator(points)[:, 0], discriminator(real)[:, 0]
     arrows, on_fake = pulls(game.loss, discriminator, samples)
     result = {
         "samples": samples, "arrows": arrows, "scores": scores,
-        "discriminator_loss": (gan.discriminator_loss(game.loss, on_real, on_fake)).mean(),
+        "discriminator_loss": gan.discriminator_loss(game.loss, on_real, on_fake).mean(),
         "generator_loss": gan.generator_loss(game.loss, on_fake).mean(),
         "score_real": on_real.mean(), "score_fake": on_fake.mean(),
         "right": ((on_real > 0).double().mean() + (on_fake < 0).double().mean()) / 2,
@@ -292,8 +301,9 @@ def vanishing(game, target, steps=300, frames=31):
     mean), and for each of gan.LOSSES the mean length of the gradient of G's loss by a generated point. D is trained
     with the loss of the game; the other losses are only asked.
     """
+    _check_target(game, target)
     g = torch.Generator().manual_seed(training.seed_of(game.seed, "shown"))
-    z, real = _normal(g, 256, game.latent), target.sample(256, generator=g)
+    z, real = shown_z(game, 256), target.sample(256, generator=g)
     generator, discriminator = players(game)
     samples = generator(z).detach()
     _, optimizer = optimizers(game, generator, discriminator)
@@ -308,6 +318,12 @@ def vanishing(game, target, steps=300, frames=31):
         if step == steps:
             return {"steps": at} | {k: torch.stack([row[k] for row in rows]) for k in rows[0]}
         discriminator_step(game, generator, discriminator, optimizer, draws["x"][0], draws["z"][0], draws["u"][0])
+
+
+def _check_target(game, target):
+    if not isinstance(target, Mixture) or target.dim != game.dim:
+        what = f"one in {target.dim}" if isinstance(target, Mixture) else type(target).__name__
+        raise Error(f"the target of this game must be a Mixture in dimension {game.dim}, got {what}")
 
 
 def _copy(network):

@@ -81,8 +81,8 @@ class Mixture:
         """The argument as float64 points (n, dim) of this mixture's space; raises Error for another shape."""
         x = checks.numbers_of(x, name).double()
         x = x[:, None] if x.ndim == 1 and self.dim == 1 else x
-        if x.ndim != 2 or x.shape[1] != self.dim:
-            raise Error(f"{name} must have shape (n, {self.dim}), got {tuple(x.shape)}")
+        if x.ndim != 2 or x.shape[1] != self.dim or not len(x):
+            raise Error(f"{name} must have shape (n, {self.dim}) with n of at least 1, got {tuple(x.shape)}")
         return x
 
     def _on_the_line(self, what):

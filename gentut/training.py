@@ -275,7 +275,7 @@ class _Loop:
                 noise = Noise(seed_of(c.seed, "noise", *place), c.batch_size, self.rows, self.device)
                 row |= self.take_turn(player, x, labels, noise)
         self.scaler.update()
-        if self.ema is not None:
+        if self.ema is not None and self.pairs[0]:
             keep = min(c.ema, (1 + self.step) / (10 + self.step))  # the first averages forget the random start
             torch._foreach_lerp_(*self.pairs, 1 - keep)
         self.names += tuple(name for name in row if name not in self.names)
@@ -426,7 +426,7 @@ class _Loop:
         """Give the run its network: the best, else the averaged, else the last weights."""
         if self.best is not None:
             self.model.load_state_dict(self.best)
-        elif self.ema is not None:
+        elif self.ema is not None and self.pairs[0]:
             torch._foreach_copy_(*reversed(self.pairs))
         if len(self.players) > 1:  # the last turn left all weights but one player's without gradients
             self.model.requires_grad_(True)

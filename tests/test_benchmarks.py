@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from gentut import checkpoints, data, pixelcnn, training, vae
+from gentut import checkpoints, data, gan, pixelcnn, training, vae
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -169,5 +169,78 @@ def test_mistakes_of_the_sampling_benchmark_are_clear(sampling, no_tf32, tmp_pat
     ]:
         with pytest.raises(SystemExit) as end:
             sampling.main(words.split())
+        assert end.value.code == 2
+        assert re.search(what, capsys.readouterr().err)
+
+
+@pytest.fixture(scope="module")
+def game():
+    spec = importlib.util.spec_from_file_location("gan_training", ROOT / "benchmarks/gan_training.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_quick_run_of_the_game(game, no_tf32, tmp_path, capsys):
+    out = tmp_path / "results" / "record.json"
+    words = ["--quick", "--device", "cpu", "--data", "mnist-mini", "--updates", "3", "--rounds", "2", "--out", str(out)]
+    game.main(words)
+    record, said = json.loads(out.read_text()), capsys.readouterr().out
+    assert record["quick"] and record["command"] == " ".join(["python", "benchmarks/gan_training.py", *words])
+    assert record["n"] == {
+        "timed_updates": 3, "rounds": 2, "warm_up_updates": 5, "batch": 16, "compared_updates": 4}
+    assert list(record["precisions"]) == ["fp32", "bf16"] and record["seeds"] == [0]
+    for kind, found in record["precisions"].items():
+        seconds = {side: sum(each) / 2 for side, each in found["round_seconds"].items()}  # the median of two
+        assert list(seconds) == ["plain", "careful", "gentut"] and min(seconds.values()) > 0
+        for side, s in seconds.items():
+            assert found["pictures_per_second"][side] == pytest.approx(48 / s, rel=0.01)
+        rival = found["compared_with"]
+        assert rival == min(("plain", "careful"), key=seconds.get)
+        assert found["ratio"] == pytest.approx(seconds[rival] / seconds["gentut"], rel=0.01)
+        assert found["ratio_to_plain"] >= found["ratio"]
+        # all sides trained the same network: the careful loop to the last bit or nearly so
+        apart = found["difference_as_share_of_the_way"]
+        assert apart["careful"] < 1e-4 and apart["plain"] < game.TOLERANCE[kind]
+        assert f"{kind}   " in said
+    assert {"cpu", "cores", "threads", "load_average_before"} <= record["machine"].keys()
+    assert {"python", "torch", "gentut"} <= record["versions"].keys()
+    assert f"written to {out}" in said
+
+
+def test_the_network_of_the_game_is_the_published_one(game):
+    config = game.settings(type("args", (), {"quick": False, "updates": 50}), "bf16")
+    published = gan.PUBLISHED["dcgan"]
+    changed = {k for k, v in config.to_dict().items() if v != published.to_dict()[k]}
+    assert changed <= {"precision", "steps", "decay", "log_every"}
+    assert config.steps == 55 and (config.loss, config.critic_steps) == ("wgan-gp", 1)  # what the loops by hand know
+
+
+@pytest.mark.parametrize("wrong", [{"penalty": 5.0}, {"beta1": 0.5}, {"scale": 0.5}])
+def test_the_game_ends_where_the_sides_do_different_things(game, monkeypatch, wrong):
+    config = game.settings(type("args", (), {"quick": True, "updates": 1}), "fp32")
+    class Wrong(game.Plain):
+        def __init__(self, config, device, careful):
+            other = {k: v for k, v in wrong.items() if k != "scale"}
+            super().__init__(config.replace(**other), device, careful)
+
+        def update(self, x, *noise):
+            return super().update(x * wrong.get("scale", 1), *noise)
+
+    monkeypatch.setattr(game, "Plain", Wrong)
+    images = data.load("mnist-mini").train_images[:256]
+    with pytest.raises(SystemExit, match=r"plain and gentut do different things: after 4 updates in fp32 .* \d+ %"):
+        game.differences(config, images, torch.device("cpu"))
+
+
+def test_mistakes_of_the_games_benchmark_are_clear(game, no_tf32, capsys):
+    for words, what in [
+        ("--rounds 0", "--updates and --rounds must be at least 1"),
+        ("--updates 0", "--updates and --rounds must be at least 1"),
+        ("--data minst", "Did you mean 'mnist'"),
+        ("--device gpu", "unknown device|not supported"),
+    ]:
+        with pytest.raises(SystemExit) as end:
+            game.main(["--quick", *words.split()])
         assert end.value.code == 2
         assert re.search(what, capsys.readouterr().err)

@@ -114,14 +114,14 @@ def test_the_losses_are_cross_entropy_and_errors(mini):
     log_p = model(x).log_softmax(1)
     assert torch.allclose(found["loss"], -log_p[torch.arange(50), labels])
     assert torch.equal(found["error"], (log_p.argmax(1) != labels).float())
-    assert found["loss"].mean() == pytest.approx(math.log(10), abs=0.2)  # it knows nothing yet
+    assert found["loss"].mean().item() == pytest.approx(math.log(10), abs=0.2)  # it knows nothing yet
 
 
 def test_it_learns(mini):
     run = classifier.train(classifier.Config.preset("test"), device="cpu")
     assert run.complete and {"loss", "error"} <= run.history[-1].keys()
     found = classifier.evaluate(run.model, "mnist-mini")
-    assert found["error"] < 0.25 and found["nats"] < 0.8  # guessing: 0.9 and log 10 = 2.3
+    assert found["error"] < 0.12 and found["nats"] < 0.4  # guessing: 0.9 and log 10 = 2.3
     assert found["n"] == 2000 and found["pictures"] == "the first 2000 test pictures of mnist-mini, grey"
 
 
@@ -160,7 +160,9 @@ def test_reproduce_makes_weights_card_and_the_features_of_real_digits(tmp_path, 
     assert card["sha256"] == runs.sha256(weights.read_bytes())
     assert card["metrics"].keys() == {"test", "mini"} and card["metrics"]["test"]["n"] == 2000
     model = checkpoints.load(weights, "cpu")
-    assert classifier.evaluate(model, "mnist-mini") == card["metrics"]["test"]
+    again, stated = classifier.evaluate(model, "mnist-mini"), card["metrics"]["test"]
+    assert again.keys() == stated.keys() and again["error"] == stated["error"]
+    assert again["nats"] == pytest.approx(stated["nats"], rel=1e-5)
     monkeypatch.setattr(checkpoints, "FOLDER", tmp_path / "run")  # as if it were published
     ref = metrics.reference()
     assert (ref.n, ref.data) == (10_000, "mnist-mini")

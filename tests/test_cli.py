@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import matplotlib.image
 import pytest
 import torch
 
-from gentut import checkpoints, cli, pixelcnn, runs, vae
+from gentut import checkpoints, classifier, cli, gan, metrics, pixelcnn, runs, vae
 
 FAST = ["steps=12", "encoder=8", "decoder=8", "validation=100", "log_every=4", "save_every=5"]
 OPTIONS = [word for text in FAST for word in ("--set", text)]
@@ -37,18 +38,28 @@ def gentut(capsys, monkeypatch):
 
 @pytest.fixture
 def published(tmp_path, monkeypatch):
-    """Three tiny published networks of two families, and the settings to reproduce them."""
-    monkeypatch.setattr(checkpoints, "FOLDER", tmp_path / "published")
+    """The published classifier, four tiny networks of three families, and tiny settings to reproduce them all."""
     (tmp_path / "published").mkdir()
+    for file in ("classifier.safetensors", "classifier.json", metrics.STORED):  # no GAN is measured without
+        shutil.copy(checkpoints.FOLDER / file, tmp_path / "published")
+    monkeypatch.setattr(checkpoints, "FOLDER", tmp_path / "published")
     small = vae.Config(data="mnist-mini", encoder=(8,), decoder=(8,), steps=6)
     tiny = pixelcnn.Config(data="mnist-mini", width=2, head=2, dilations=(1,), steps=6)
     other = small.replace(seed=1)
-    made = ("pixel-one", pixelcnn, tiny, 700.25), ("vae-one", vae, small, 600.5), ("vae-two", vae, other, 601.5)
-    for name, chapter, config, nats in made:
+    game = gan.Config(data="mnist-mini", latent=3, generator=(4, 4, 4), discriminator=(2, 2, 2), steps=6)
+    made = [
+        ("gan-one", gan, game, {"ratio": 99.25, "n": 10_000}),
+        ("pixel-one", pixelcnn, tiny, {"nats": 700.25, "n": 2000}),
+        ("vae-one", vae, small, {"nats": 600.5, "n": 2000}), ("vae-two", vae, other, {"nats": 601.5, "n": 2000}),
+    ]
+    for name, chapter, config, measured in made:
         facts = {"family": chapter.__name__.removeprefix("gentut."), "data": "mnist-mini", "config": config.to_dict()}
-        facts["metrics"] = {"test": {"nats": nats, "n": 2000}}
+        facts["metrics"] = {"test": measured}
         checkpoints.save(chapter.build(config), facts, tmp_path / f"published/{name}.safetensors")
     monkeypatch.setattr(vae, "PUBLISHED", {"vae-one": small, "vae-two": other})
+    monkeypatch.setattr(gan, "PUBLISHED", {"gan-one": game})
+    few = classifier.Config(data="mnist-mini", width=2, steps=6, log_every=3)
+    monkeypatch.setattr(classifier, "PUBLISHED", {"classifier": few})
     monkeypatch.setattr(pixelcnn, "PUBLISHED", {"pixel-one": tiny})
     return tmp_path / "published"
 
@@ -86,8 +97,11 @@ def test_the_scale_comes_from_the_environment_and_the_folder_has_a_default(gentu
 def test_list(gentut, published):
     status, said, err = gentut("list")
     assert (status, err) == (0, "")
-    chapters, pixels, one, two = said.splitlines()
-    assert chapters == "chapters: pixelcnn, vae"
+    chapters, judge, game, pixels, one, two = said.splitlines()
+    assert chapters == "chapters: classifier, gan, pixelcnn, vae"
+    error = checkpoints.card("classifier")["metrics"]["test"]["error"]
+    assert judge.split() == ["classifier", "classifier", "mnist", "0.24", "MB", "error", f"{error:.4f}"]
+    assert game.split()[:3] == ["gan-one", "gan", "mnist-mini"] and game.split()[-2:] == ["ratio", "99.25"]
     assert pixels.split() == ["pixel-one", "pixelcnn", "mnist-mini", "0.00", "MB", "nats", "700.25"]
     assert one.split() == ["vae-one", "vae", "mnist-mini", "0.03", "MB", "nats", "600.50"]
     assert two.split()[0] == "vae-two"
@@ -104,7 +118,19 @@ def test_evaluate(gentut, published, name, chapter, by_path):
     assert ("bits_per_dim" in said) == (chapter is pixelcnn)
 
 
-@pytest.mark.parametrize(("name", "chapter"), [("vae-one", vae), ("pixel-one", pixelcnn)])
+def test_evaluate_a_gan_and_a_classifier(gentut, published):
+    status, said, err = gentut("evaluate", "gan-one", "--n", 70, "--device", "cpu")
+    assert (status, err) == (0, "")
+    found = gan.evaluate(checkpoints.load("gan-one", "cpu"), "mnist-mini", n=70)
+    assert f"frechet {found['frechet']:.3f}, floor {found['floor']:.3f}, ratio {found['ratio']:.3f}, " in said
+    assert f"shares [{', '.join(f'{share:.4f}' for share in found['shares'])}]" in said and "n 70" in said
+    status, said, err = gentut("evaluate", "classifier", "--n", 300, "--data", "mnist-mini", "--device", "cpu")
+    assert (status, err) == (0, "")
+    found = classifier.evaluate(checkpoints.load("classifier", "cpu"), "mnist-mini", n=300)
+    assert f"error {found['error']:.4f}" in said and found["pictures"] in said
+
+
+@pytest.mark.parametrize(("name", "chapter"), [("vae-one", vae), ("pixel-one", pixelcnn), ("gan-one", gan)])
 def test_sample(gentut, published, tmp_path, name, chapter):
     out = tmp_path / "new" / "sheet.png"
     assert gentut("sample", name, "--n", 7, "--out", out, "--seed", 3)[:2] == (0, f"7 pictures in {out}\n")
@@ -146,6 +172,39 @@ def test_reproduce_a_pixelcnn(gentut, published, tmp_path):
     assert checkpoints.card("vae-one")["metrics"]["test"]["nats"] == 600.5
 
 
+def test_reproduce_a_classifier_and_the_features_that_belong_to_it(gentut, published, tmp_path):
+    out, before = tmp_path / "again", (published / metrics.STORED).read_bytes()
+    status, said, err = gentut("reproduce", "classifier", "--out", out, "--device", "cpu", "--publish")
+    assert (status, err) == (0, "")
+    card, made = checkpoints.card(out / "classifier/classifier.safetensors"), out / "classifier" / metrics.STORED
+    assert f"error {card['metrics']['test']['error']:.4f}" in said and made.is_file()
+    # another configuration replaces the published one, and with it go the features by which pictures are compared
+    assert "classifier: published, error " in said and checkpoints.card("classifier") == card
+    assert (published / metrics.STORED).read_bytes() == made.read_bytes() != before
+    status, said, err = gentut("evaluate", "gan-one", "--n", 70, "--device", "cpu")
+    assert (status, err) == (0, "") and "10000 training digits of mnist-mini" in said
+    assert gentut("list")[1].splitlines()[1].split()[-2:] == ["error", f"{checkpoints.headline(card)[1]:.4f}"]
+
+
+def test_train_and_use_a_gan_and_a_classifier(gentut, published, tmp_path):
+    settings = {
+        "gan": ["steps=4", "latent=3", "generator=4,4,4", "discriminator=2,2,2", "log_every=2", "save_every=2"],
+        "classifier": ["steps=4", "width=2", "log_every=2", "save_every=2"],
+    }
+    for chapter, texts in settings.items():
+        options = ["--scale", "test", "--out", tmp_path / chapter, "--device", "cpu"]
+        options += [word for text in texts for word in ("--set", text)]
+        status, said, err = gentut("train", chapter, *options)
+        assert (status, err) == (0, "") and "step 4\n" in said
+        assert ("generator_loss" in said) == ("discriminator_loss" in said) == (chapter == "gan")
+        assert gentut("train", chapter, *options, "--resume") == (0, said, "")
+        weights = tmp_path / chapter / "weights.safetensors"
+        status, said, err = gentut("evaluate", weights, "--n", 70, "--device", "cpu")
+        assert (status, err) == (0, "") and "n 70" in said
+    assert gentut("sample", tmp_path / "gan/weights.safetensors", "--out", tmp_path / "sheet.png")[0] == 0
+    assert (tmp_path / "sheet.png").is_file()
+
+
 def test_train_and_use_a_pixelcnn(gentut, tmp_path):
     settings = ["steps=6", "width=4", "head=4", "dilations=1", "classes=10", "log_every=2", "save_every=4"]
     options = ["--out", tmp_path / "run", "--device", "cpu", *(word for text in settings for word in ("--set", text))]
@@ -164,7 +223,7 @@ def test_train_and_use_a_pixelcnn(gentut, tmp_path):
 
 
 WRONG = {
-    "chapter": ("train vea", r"unknown chapter 'vea'. There are: pixelcnn, vae. Did you mean 'vae'\?"),
+    "chapter": ("train vea", r"unknown chapter 'vea'. There are: classifier, gan, pixelcnn, vae. Did you mean 'vae'\?"),
     "scale": ("train vae --scale cpuu --out X", r"unknown scale 'cpuu'.*Did you mean 'cpu'\?"),
     "setting": ("train vae --scale test --out X --set stpes=5", r"unknown setting 'stpes'.*Did you mean 'steps'\?"),
     "type": ("train vae --scale test --out X --set steps=many", "steps takes a whole number, got 'many'"),
@@ -185,7 +244,7 @@ WRONG = {
         "train vae --scale test --device cpu --out diverged --set learning_rate=1e30 --set steps=20",
         r"the loss became (nan|inf) at step \d+; no state was saved. Try a smaller learning_rate",
     ),
-    "name": ("evaluate vae-on", r"unknown published network 'vae-on'. There are: pixel-one, vae-one, vae-two. Did"),
+    "name": ("evaluate vae-on", r"unknown published network 'vae-on'. There are: classifier, gan-one, pixel-one, v"),
     "n": ("evaluate vae-one --n 1", "n must lie between 2 and the 2000 test pictures"),
     "data to evaluate on": ("evaluate vae-one --data mnsit", "unknown data set 'mnsit'.*Did you mean 'mnist'"),
     "file": ("evaluate nothing/there.safetensors", "there is no weights file nothing/there.safetensors"),
@@ -196,7 +255,15 @@ WRONG = {
     "sample n": ("sample vae-one --n 0", "n must be at least 1, got 0"),
     "sample format": ("sample vae-one --out sheet.jpg", "--out must name a .png file, got 'sheet.jpg'"),
     "sample nowhere": ("sample vae-one --out foreign/thesis.txt/a.png", "could not write foreign/thesis.txt/a.png"),
-    "reproduce": ("reproduce vae-three", "unknown published network 'vae-three'. There are: pixel-one, vae-one"),
+    "reproduce": ("reproduce vae-three", "unknown published network 'vae-three'. There are: classifier, gan-one"),
+    "loss": ("train gan --scale test --out X --set loss=hinge", "unknown loss 'hinge'. There are: saturating, non-sat"),
+    "widths": ("train gan --scale test --out X --set generator=8,8", "a dcgan has three widths in its generator"),
+    "shift": ("train classifier --scale test --out X --set shift=9", "shift in 0 to 4, got 32 and 9"),
+    "too few to compare": ("evaluate gan-one --n 64 --device cpu", "needs at least 65 pictures, .* got 64"),
+    "too many to compare": ("evaluate gan-one --n 10001 --device cpu", "at most the 10000 that there are test digits"),
+    "not digits": ("evaluate gan-one --data fashion-mnist", "the classifier that compares pictures knows digits"),
+    "sample n of a gan": ("sample gan-one --n 0", "n must be at least 1, got 0"),
+    "sample a judge": ("sample classifier", "classifier is a classifier: it judges pictures and draws none"),
 }
 
 
@@ -258,7 +325,7 @@ def test_importing_gentut_imports_neither_torch_nor_widgets():
 import sys, time
 import gentut
 heavy = {"torch", "numpy", "scipy", "matplotlib", "anywidget", "ipywidgets"}
-heavy |= {"gentut.widgets", "gentut.vae", "gentut.pixelcnn"}
+heavy |= {"gentut.widgets", "gentut.vae", "gentut.pixelcnn", "gentut.gan", "gentut.classifier"}
 assert not heavy & set(sys.modules), heavy & set(sys.modules)
 assert {"vae", "pixelcnn", "data", "widgets", "scale", "Error"} <= set(dir(gentut))
 try:

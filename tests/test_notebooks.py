@@ -15,8 +15,8 @@ from gentut import data, figures, vae, widgets
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "book").glob("*.ipynb"))
 # Notebooks that are chapters, with the number that their equations start with.
-CHAPTERS = {"probability": 1, "information": 2, "variational": 3, "markov": 4, "pixelcnn": 5, "vae": 6}
-TRAINING = {"pixelcnn", "vae"}  # chapters that train a network
+CHAPTERS = {"probability": 1, "information": 2, "variational": 3, "markov": 4, "pixelcnn": 5, "vae": 6, "gan": 7}
+TRAINING = {"gan", "pixelcnn", "vae"}  # chapters that train a network
 
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 every_chapter = pytest.mark.parametrize("name", CHAPTERS)
@@ -319,3 +319,81 @@ def test_what_the_pixelcnn_chapter_says_of_colours_is_true():
     assert not depends.triu().any()
     within = depends[12:15, 12:15].int().tolist()
     assert within == [[0, 0, 0], [1, 0, 0], [1, 1, 0]]  # red, then green, then blue
+
+
+@pytest.fixture(scope="module")
+def games_of_the_chapter():
+    """The GAN chapter's recorded games, as long as a reader's: what it says of them is said of whole games."""
+    return play("gan", "setup", "inverse", "replay", "break-collapse", scale="cpu")
+
+
+def test_mode_collapse_passes_its_stated_threshold(games_of_the_chapter):
+    found = {name: modes for name, (modes, _) in games_of_the_chapter["collapse"].items()}
+    stated = text_of("gan", "break-collapse-read")
+    assert "the healthy generator finds all 8 spots, the collapsed one at most 3" in stated
+    assert found["ring, healthy"] == 8 and found["ring, collapsed"] <= 3
+    losses = {name: (d, g) for name, _, _, d, g in games_of_the_chapter["rows"]}
+    for loss, equilibrium in ((0, 2 * math.log(2)), (1, math.log(2))):
+        healthy, collapsed = (losses[name][loss] for name in ("ring, healthy", "ring, collapsed"))
+        assert abs(healthy - collapsed) < 0.2
+        assert abs(healthy - equilibrium) < 0.2 and abs(collapsed - equilibrium) < 0.2
+    assert "The losses of both games lie within two tenths of a nat of one another" in stated
+
+
+def test_a_sure_discriminator_leaves_the_saturating_loss_no_gradient():
+    got = play("gan", "setup", "losses-plot", "break-vanishing")
+    stated = text_of("gan", "break-vanishing-read")
+    assert "$D$ is right more than 99 times in 100" in stated
+    assert "the saturating gradient is less than a hundredth of the non-saturating one" in stated
+    assert got["lesson"]["right"][-1] > 0.99
+    assert got["vanished"]["saturating"] < 0.01 * got["vanished"]["non-saturating"]
+    assert got["vanished"]["saturating"] < got["lesson"]["saturating"].max() / 10  # it has been larger
+    for loss in ("non-saturating", "least-squares", "wgan-gp"):
+        assert got["lesson"][loss][-1] > 0.9 * got["lesson"][loss].max()  # "and the others do not"
+
+
+def test_a_strong_discriminator_stops_the_saturating_loss():
+    stuck = play("gan", "setup", "break-strong", scale="cpu")["stuck"]
+    stated = text_of("gan", "break-strong-read")
+    assert "more than 7 of 10 samples lie near a spot" in stated and "fewer than 6 of 10" in stated
+    assert stuck["healthy D", "non-saturating"] > 0.7 and stuck["strong D", "saturating"] < 0.6
+    assert stuck["strong D", "non-saturating"] > stuck["strong D", "saturating"] + 0.1
+    assert stuck["healthy D", "non-saturating"] > stuck["healthy D", "saturating"]  # "the slower one"
+
+
+def test_a_missing_detach_costs_what_the_chapter_says():
+    got = play("gan", "setup", "break-detach")
+    stated = text_of("gan", "break-detach-read")
+    assert "more than 1.2 times as much, and the generator, which should have no gradient, has one" in stated
+    assert got["slower"] > 1.2
+    assert got["cost"]["detached"][1] is None and got["cost"]["not detached"][1] > 0
+
+
+def test_real_pictures_in_the_wrong_range_show_in_the_greys():
+    grey = play("gan", "setup", "break-range")["brightness"]
+    stated = text_of("gan", "break-range-read")
+    assert "above 0.4, where real digits and the healthy network's are below 0.3" in stated
+    assert grey["real in [0, 1]"] > 0.4 and max(grey["healthy"], grey["real"]) < 0.3
+
+
+def test_what_the_gan_chapter_says_of_the_best_discriminator_is_true():
+    got = play("gan", "setup", "inverse", "best-d-plot", "value-table", scale="cpu")
+    assert got["near"] < 0.05 < got["off"].max()  # "Where samples are common the network comes close to D*"
+    for name, worth, by_divergence, share, measured in got["rows"]:
+        assert worth == pytest.approx(by_divergence, abs=1e-6)
+        assert measured == pytest.approx(share, abs=0.01), name
+    (_, worth, _, share, _), *_, (_, far, _, sure, _) = got["rows"]
+    assert worth == pytest.approx(-math.log(4)) and share == pytest.approx(0.5)
+    assert far == pytest.approx(0, abs=1e-6) and sure == pytest.approx(1)
+
+
+def test_what_the_gan_chapter_says_of_transposed_convolutions_and_norms_is_true():
+    import torch
+    import torch.nn.functional as F
+
+    for window, counts in ((3, [1, 2, 4]), (4, [4])):  # "some pixels four times", "all inner pixels equally"
+        ones = torch.ones(1, 1, 5, 5), torch.ones(1, 1, window, window)
+        covered = F.conv_transpose2d(*ones, stride=2, padding=1)[0, 0, 2:-2, 2:-2]
+        assert covered.unique().tolist() == counts
+    got = play("gan", "setup", "shapes", "norms")
+    assert got["apart"]["group norm"] < 1e-5 and got["apart"]["batch norm"] > 0.01

@@ -153,8 +153,8 @@ def pictures_through_layers(generator):
             packed = pack(exactly(layer, generator), precision, shape=shape)
             assert packed[0][0]["type"] == precision
             yield case(f"{layer}, {precision}", layer, drawn(*shape), 1e-3, packed)
-    for options in ({"num_groups": 1}, {"num_groups": 3, "eps": 0.1}, {"num_groups": 6}, {"num_groups": 2, "affine": False}):
-        layer = nn.GroupNorm(num_channels=6, **options)
+    for groups, options in ((1, {}), (3, {"eps": 0.1}), (6, {}), (2, {"affine": False})):
+        layer = nn.GroupNorm(groups, 6, **options)
         for shape in ((6, 3, 5), (6, 4), (6,)):
             if layer.num_groups == 6 and len(shape) == 1:
                 continue  # one number alone has no variance
@@ -357,7 +357,7 @@ def test_the_package_is_imported_lazily():
 @pytest.mark.parametrize(
     ("module", "precision", "said"),
     [
-        (nn.Sequential(nn.Linear(2, 2), nn.Dropout()), "int8", r"layer Dropout.*It runs: Linear, Conv2d, .*Identity, and"),
+        (nn.Sequential(nn.Linear(2, 2), nn.Dropout()), "int8", r"layer Dropout.*: Linear, Conv2d, .*Identity, and"),
         (nn.Conv1d(1, 2, 3), "int8", "cannot run the layer Conv1d"),
         (nn.Conv2d(1, 2, 3), "int8", r"pass shape=\(channels, rows, columns\).* nothing before Conv2d"),
         (nn.GroupNorm(1, 2), "int8", r"pass shape=.* nothing before GroupNorm"),

@@ -176,14 +176,14 @@ export function game(settings, generator, discriminator) {
     moveG(rate);
     return mean(scores.map(v => v[0]));
   }
-  // What a frame of a record holds (gentut.games.look): the points for z, the arrows of the first `arrows` of them (minus
+  // What a frame of a record holds (gentut.games.look): the points for z, the arrows of every `stride`-th of them (minus
   // the gradient of the generator's loss of a point by the point), and means over these points and over the points `real`.
-  function look(z, real, quantiles, arrows) {
+  function look(z, real, quantiles, stride) {
     const samples = generator.run(z), held = discriminator.forward(samples), onFake = Array.from(held.at(-1)), onReal = Array.from(discriminator.run(real));
     const all = discriminator.backward(held, Float64Array.from(onFake, s => -FOOL[loss](s)[1]), false);
     const sorted = Float64Array.from(samples).sort();
     return {
-      samples, arrows: all.subarray(0, arrows), push: mean(Array.from(all, Math.abs)),
+      samples, arrows: all.filter((_, i) => i % stride === 0), push: mean(Array.from(all, Math.abs)),
       discriminator_loss: mean(onReal.map(s => REAL[loss](s)[0])) + mean(onFake.map(s => FAKE[loss](s)[0])),
       generator_loss: mean(onFake.map(s => FOOL[loss](s)[0])),
       right: (mean(onReal.map(s => Number(s > 0))) + mean(onFake.map(s => Number(s < 0)))) / 2,

@@ -44,16 +44,16 @@ export function begin(record, bytes, seed) {
     moveD(rate) { own.moves.d += 1; return played.discriminatorStep(draw.x(n), draw.z(n * rules.latent), rules.penalty ? draw.u(n) : null, rate); },
     moveG(rate) { own.moves.g += 1; return played.generatorStep(draw.z(n * rules.latent), rate); },
     frame: () => ({
-      ...played.look(z, real, quantiles, record.arrows), scores: played.discriminator.run(xs),
+      ...played.look(z, real, quantiles, record.stride), scores: played.discriminator.run(xs),
       density: rules.latent === 1 ? exact(played.generator, xs) : null,
     }),
   };
   return own;
 }
 
-// Which of the samples carry an arrow on the line: evenly many of those sent, from left to right.
-export function spaced(samples, count, most = LANES) {
-  const order = Array.from({ length: count }, (_, i) => i).sort((a, b) => samples[a] - samples[b]);
+// Which of the arrows sent are drawn on the line, by their places: evenly many from left to right, at most LANES.
+export function spaced(samples, most = LANES) {
+  const count = samples.length, order = Array.from(samples, (_, i) => i).sort((a, b) => samples[a] - samples[b]);
   return count <= most ? order : Array.from({ length: most }, (_, i) => order[Math.round((i * (count - 1)) / (most - 1))]);
 }
 
@@ -91,8 +91,9 @@ function render({ model, el: host }) {
     const lanes = bumps.layer(arrows, () => {
       if (!frame || record.dim !== 1) return;
       const floor = bumps.axes.y.range[0], wide = bumps.x(record.high[0]) - bumps.x(record.low[0]);
-      arrows.setAttribute("d", spaced(frame.samples, frame.arrows.length).map((i, k) => {
-        const y = bumps.y((0.62 + 0.24 * (k % 2)) * floor), x = bumps.x(frame.samples[i]);
+      const places = frame.samples.filter((_, i) => i % record.stride === 0);
+      arrows.setAttribute("d", spaced(places).map((i, k) => {
+        const y = bumps.y((0.62 + 0.24 * (k % 2)) * floor), x = bumps.x(places[i]);
         return arrowPath(x, y, clamp(frame.arrows[i] / unit, -1.5, 1.5) * LONG * wide, 0);
       }).join(""));
     });
@@ -103,8 +104,9 @@ function render({ model, el: host }) {
     const lossChart = chart({ label: "Losses against training steps: point at a step to go there", height: 96, signal, x: { ticks: 4 }, y: { ticks: 3 }, margin: { left: 30, right: 8, top: 4, bottom: 20 } });
     const fair = lossChart.rule({ axis: "y", class: "gt-quiet gt-thin" }), lines = LOSSES.map(([, kind]) => lossChart.curve({ class: `gt-fine ${kind}` }));
     const cursor = lossChart.rule({ class: "gt-thin" }), pad = lossChart.pad({ oninput: ({ x }) => { if (!training) { play.stop(); goto(x); } } });
-    const names = { dim1: { distance: ["distance to data", "gt-q"], right: "D is right", push: "mean arrow" }, dim2: { modes: ["modes found", "gt-q"], near: ["near a mode", "gt-q"], right: "D is right", push: "mean arrow" } };
+    const names = { dim1: { distance: ["distance", "gt-q"], right: "D is right", push: "mean arrow" }, dim2: { modes: ["modes found", "gt-q"], near: ["near a mode", "gt-q"], right: "D is right", push: "mean arrow" } };
     const numbers = { 1: facts(names.dim1), 2: facts(names.dim2) };
+    numbers[2].node.classList.add("gt-four");
     const mindName = el("p", { class: "gt-muted gt-mind-name" }), rulesOf = el("p", { class: "gt-muted gt-rules" });
     const title = el("p", { class: "gt-title" });
     const node = el("section", { class: "gt-panel gt-game", "aria-label": `${label} game` }, el("div", {}, title, rulesOf),
@@ -171,7 +173,7 @@ function render({ model, el: host }) {
       const path = [];
       for (let i = 0; i < frame.arrows.length; i += 2) {
         const [a, b] = [frame.arrows[i] / unit, frame.arrows[i + 1] / unit], far = Math.hypot(a, b), keep = (far > 1.5 ? 1.5 / far : 1) * LONG * w;
-        path.push(arrowPath(x(frame.samples[i]), y(frame.samples[i + 1]), a * keep, -b * keep));
+        path.push(arrowPath(x(frame.samples[i * record.stride]), y(frame.samples[i * record.stride + 1]), a * keep, -b * keep));
       }
       g.strokeStyle = css(colours.ink, 0.85); g.lineWidth = 1.1; g.lineJoin = "round";
       g.stroke(new Path2D(path.join("")));
@@ -207,9 +209,10 @@ function render({ model, el: host }) {
     function put(given, shown, { xs, curves, until }, scale) {
       if (record !== given) {
         record = given;
-        const { loss, penalty, rates, moves } = record.game, share = rates[1] / rates[0];
+        const { loss, penalty, rates, moves, beta1 } = record.game, share = rates[1] / rates[0];
         rulesOf.textContent = [`${loss} loss`, penalty ? `penalty ${penalty}` : "", Math.abs(share - 1) > 1e-9 ? `D learns ${figure(share, share < 1 ? 1 : 0)} \u00d7 as fast` : "",
-          moves > 1 ? `D moves ${moves} times a step` : ""].filter(Boolean).join(" \u00b7 ");
+          moves > 1 ? `D moves ${moves} times a step` : "",
+          `\u03b2\u2081 ${beta1}`].filter(Boolean).join(" \u00b7 ");
       }
       [frame, unit] = [shown, scale];
       const line = record.dim === 1;
@@ -367,6 +370,7 @@ function render({ model, el: host }) {
   }
   function drawStored() {
     const step = model.get("step"), shown = shownNow(), all = marks();
+    root.dataset.step = step;
     rail.max = all.length - 1;
     way.put(nearestMark(step));
     const unit = dim => Math.max(...shown.filter(r => r.dim === dim).map(r => r.unit));  // one scale, so that arrows compare
@@ -394,6 +398,7 @@ function render({ model, el: host }) {
     panels.right.node.hidden = !two;
     stage.classList.toggle("gt-single", own || !two);
     root.dataset.view = own ? "live" : "replay";
+    if (own) root.removeAttribute("data-step");
     const seen = own ? [1] : shownNow().map(r => r.dim), line = seen.includes(1), plane = seen.includes(2);
     keys.line.textContent = "D"; keys.line.hidden = !line;
     keys.best.textContent = [line ? "best D" : "", plane ? "3 \u03c3 around a mode" : ""].filter(Boolean).join("; ");

@@ -9,7 +9,7 @@ from gentut import Error, checks, games
 
 from . import base
 
-ARROWS = 64  # samples of a frame whose arrow is sent; more arrows would hide one another
+ARROWS = 64  # at most so many samples of a frame send their arrow; more arrows would hide one another
 LARGEST = float(np.finfo(np.float16).max)
 
 
@@ -100,7 +100,8 @@ def _packed(name, record, store):
             raise Error(f"{name!r} cannot be shown: its {key} are not all finite and below {LARGEST:g}")
         at[key] = store.put(values.astype(kind))
 
-    arrows = record.arrows[:, :ARROWS]
+    stride = -(-record.arrows.shape[1] // ARROWS)  # samples may be in some order: every so many-th speaks for all
+    arrows = record.arrows[:, ::stride]
     lengths = record.arrows.norm(dim=2)  # (frames, m)
     put("samples", record.samples)
     put("arrows", arrows)
@@ -120,6 +121,7 @@ def _packed(name, record, store):
         "steps": record.steps.tolist(),
         "count": record.samples.shape[1],
         "arrows": arrows.shape[1],
+        "stride": stride,
         "low": middle.amin(0).tolist(),
         "high": middle.amax(0).tolist(),
         "side": round(len(middle) ** (1 / dim)),  # grid points along an axis

@@ -107,7 +107,7 @@ function render({ model, el: host }) {
 
   const sliders = Array.from({ length: latent }, (_, i) => slider({ label: `z${i + 1}`, min: -REACH, max: REACH, step: 0.05, value: get("z")[i], show: v => number(v, 2),
     oninput: v => { steps.stop(); save({ z: get("z").map((old, k) => (k === i ? v : old)) }); } }));
-  const long = slider({ label: "Length", min: 0, max: most, step: 0.05, value: norm(get("z")), show: v => number(v, 2), oninput: v => { steps.stop(); stretch(v); } });
+  const long = slider({ label: "Length", min: 0, max: Math.min(most, 10), step: 0.05, value: norm(get("z")), show: v => number(v, 2), oninput: v => { steps.stop(); stretch(v); } });
   const back = button("Back to the path", () => go(get("position")));
   const asA = button("Use as A", () => keep("a")), asB = button("Use as B", () => keep("b"));
 
