@@ -72,8 +72,8 @@ class Game(Settings):
     def collapsed(cls, dim):
         """The same with a D that lags behind: a tenth of G's learning rate, and long memories of past gradients.
 
-        G runs to where D's score is highest, all of it, and is gone before D has learned to refuse that place: mode
-        collapse. The next best place is somewhere else, so the samples wander from one part of the data to another.
+        All of G runs to where D's score is highest, and past it, before D has learned to refuse that place: mode
+        collapse. The samples then move about as one clump, from one part of the data to another, and never settle.
         """
         return cls.healthy(dim).replace(**COLLAPSED)
 

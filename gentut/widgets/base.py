@@ -209,6 +209,20 @@ class Store:
         return b"".join(self.parts)
 
 
+def uniforms(seed, n):
+    """The n numbers in [0, 1) that a page draws from `seed`, as a list.
+
+    mulberry32, Tommy Ettinger's generator of 32 bits, in whole-number arithmetic: the same here and in common.js.
+    """
+    state, drawn = seed, []
+    for _ in range(n):
+        state = (state + 0x6D2B79F5) & 0xFFFFFFFF
+        t = (state ^ state >> 15) * (1 | state) & 0xFFFFFFFF
+        t = (t + ((t ^ t >> 7) * (61 | t) & 0xFFFFFFFF) & 0xFFFFFFFF) ^ t
+        drawn.append((t ^ t >> 14) / 2**32)
+    return drawn
+
+
 def check_finite(layer, *arrays):
     """Raise Error, naming the layer, unless all numbers are finite."""
     if not all(np.isfinite(a).all() for a in arrays):

@@ -23,15 +23,10 @@ SEEDS = 2**31 - 1
 def normals(seed, n):
     """The z that the widget draws from `seed`: n numbers from N(0, 1), as a list.
 
-    mulberry32, Tommy Ettinger's generator of 32 bits, gives two uniform numbers for each, Box and Muller's formula
-    makes them normal: the same in Python and in JavaScript but for the last digit of the logarithm and the cosine.
+    Box and Muller's formula makes each of two uniform numbers: the same in Python and in JavaScript but for the last
+    digit of the logarithm and the cosine.
     """
-    state, drawn = _whole("seed", seed, 0, SEEDS), []
-    for _ in range(2 * n):
-        state = (state + 0x6D2B79F5) & 0xFFFFFFFF
-        t = (state ^ state >> 15) * (1 | state) & 0xFFFFFFFF
-        t = (t + ((t ^ t >> 7) * (61 | t) & 0xFFFFFFFF) & 0xFFFFFFFF) ^ t
-        drawn.append((t ^ t >> 14) / 2**32)
+    drawn = base.uniforms(_whole("seed", seed, 0, SEEDS), 2 * n)
     pairs = zip(drawn[::2], drawn[1::2], strict=True)
     return [math.sqrt(-2 * math.log(1 - u)) * math.cos(2 * math.pi * v) for u, v in pairs]
 
