@@ -29,7 +29,7 @@ class Config(training.Config):
     generator: tuple = (64, 32, 16)  # dcgan: features at 7 x 7, 14 x 14, 28 x 28; mlp: hidden widths
     discriminator: tuple = (32, 64, 128)  # dcgan: features at 14 x 14, 7 x 7, 4 x 4; mlp: hidden widths
     loss: str = "non-saturating"
-    spectral_norm: bool = True  # keep the discriminator's slope at most 1, layer by layer
+    spectral_norm: bool = True  # keep each layer of the discriminator from stretching much: see `discriminator`
     penalty: float = 10.0  # weight of the gradient penalty in "wgan-gp"
     critic_steps: int = 1  # the discriminator moves in every update, the generator in every so many-th
     discriminator_rate: float = 1.0  # the discriminator's learning rate as a multiple of the generator's
@@ -107,7 +107,8 @@ def generator(config):
 def discriminator(config):
     """Pictures (batch, 1, 28, 28) in [-1, 1] → scores (batch, 1): the log odds of "real", as an nn.Sequential.
 
-    With spectral_norm every weight is divided by its largest singular value: Miyato et al., arXiv:1802.05957.
+    With spectral_norm every weight, taken as a matrix with a row for each output, is divided by its largest singular
+    value: Miyato et al., arXiv:1802.05957. That bounds a linear layer's slope by 1, a convolution's only roughly.
     """
     c = config
 

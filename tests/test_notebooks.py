@@ -341,7 +341,7 @@ def test_mode_collapse_passes_its_stated_threshold(games_of_the_chapter):
 
 
 def test_a_sure_discriminator_leaves_the_saturating_loss_no_gradient():
-    got = play("gan", "setup", "losses-plot", "break-vanishing")
+    got = play("gan", "setup", "losses-plot", "break-vanishing", scale="cpu")
     stated = text_of("gan", "break-vanishing-read")
     assert "$D$ is right more than 99 times in 100" in stated
     assert "the saturating gradient is less than a hundredth of the non-saturating one" in stated

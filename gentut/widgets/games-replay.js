@@ -164,8 +164,8 @@ function render({ model, el: host }) {
       const dots = (points, r, fill, edge) => {
         g.beginPath();
         for (let i = 0; i < points.length; i += 2) { g.moveTo(x(points[i]) + r, y(points[i + 1])); g.arc(x(points[i]), y(points[i + 1]), r, 0, 7); }
+        if (edge) { g.strokeStyle = edge; g.lineWidth = 1.2; g.stroke(); }  // below the dots: none hides another's middle
         g.fillStyle = fill; g.fill();
-        if (edge) { g.strokeStyle = edge; g.lineWidth = 0.75; g.stroke(); }
       };
       const big = clamp(w / 150, 1.6, 2.8);
       dots(record.real, 0.7 * big, css(colours.data, 0.8));
