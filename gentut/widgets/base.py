@@ -46,8 +46,13 @@ def esm(name):
 
 
 def css(*names):
-    """The style sheets `names`, joined and lean."""
-    return _lean("\n".join((FOLDER / name).read_text(encoding="utf-8") for name in names), r"/\*[\s\S]*?\*/")
+    """The style sheets `names`, joined and lean.
+
+    Widgets of two sheets may share a page, and then common.css comes a second time, after the first one's own rules. So
+    a widget's own rules are made to weigh more, wherever they stand: its class goes together with the common one.
+    """
+    text = "\n".join((FOLDER / name).read_text(encoding="utf-8") for name in names)
+    return _lean(re.sub(r"\.gentut-(?!widget\b)", ".gentut-widget.gentut-", text), r"/\*[\s\S]*?\*/")
 
 
 def _lean(text, comment):
