@@ -244,3 +244,16 @@ def test_mistakes_of_the_games_benchmark_are_clear(game, no_tf32, capsys):
             game.main(["--quick", *words.split()])
         assert end.value.code == 2
         assert re.search(what, capsys.readouterr().err)
+
+
+def test_the_seeds_of_the_dcgan_are_those_of_its_settings():
+    record = json.loads((ROOT / "benchmarks/results/gan_seeds-cpu.json").read_text())
+    assert record["config"] == gan.PUBLISHED["dcgan"].to_dict() == checkpoints.card("dcgan")["config"]
+    rows = record["rows"]
+    assert [row["seed"] for row in rows] == [0, 1, 2] and all(row["n"] == 10_000 for row in rows)
+    card = checkpoints.card("dcgan")["metrics"]["test"]
+    assert all(rows[0][name] == card[name] for name in record["mean"])
+    for name, mean in record["mean"].items():
+        values = torch.tensor([row[name] for row in rows], dtype=torch.float64)
+        assert mean == pytest.approx(values.mean().item())
+        assert record["standard_deviation"][name] == pytest.approx(values.std().item())

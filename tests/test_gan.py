@@ -548,6 +548,18 @@ def test_reproduce_trains_measures_and_writes_a_card(tmp_path, monkeypatch):
 # ----------------------------------------------------------------------------------------------------------- bad input
 
 
+def test_the_published_network_reaches_the_books_goals():
+    """test_checkpoints measures part of the card again, so what it says can be relied on."""
+    card = checkpoints.card("dcgan")
+    test = card["metrics"]["test"]
+    assert test["n"] == 10_000 and test["ratio"] <= 5
+    assert test["ratio"] == pytest.approx(test["frechet"] / test["floor"])
+    assert all(0.05 <= share <= 0.15 for share in test["shares"])  # every digit within half of its share
+    generator = checkpoints.load("dcgan", "cpu").generator
+    assert sum(p.numel() for p in generator.parameters()) <= 300_000
+
+
+
 @pytest.mark.parametrize("wrong", [
     torch.zeros(3, 4), torch.zeros(3, 6), torch.zeros(5), torch.zeros(1, 3, 5), torch.zeros(3, 5, 1), [0.0] * 5, None,
 ], ids=lambda w: str(tuple(w.shape)) if torch.is_tensor(w) else str(w))

@@ -113,6 +113,33 @@ def test_html_boxes_and_folds_are_closed(path):
 # ---------------------------------------------------------------------------------------------------------------- bones
 
 
+@pytest.mark.parametrize(
+    ("what", "text"),
+    [
+        ("a directive", "```{note}\nx\n```"),
+        ("a directive", ":::{tip}"),
+        ("a role", "see {doc}`intro`"),
+        ("a role", "{cite:p}`kingma`"),
+        ("a target", "(here)=\n# Title"),
+        ("a block break", "+++"),
+        ("an equation label", "$$ x = 1 $$ (eq-1)"),
+        ("a substitution", "{{ version }}"),
+        ("a footnote", "as is known[^1]"),
+        ("a comment", "% nothing"),
+    ],
+)
+def test_the_search_for_myst_finds_it(what, text):
+    assert re.search(MYST_ONLY[what], text, re.MULTILINE)
+
+
+@every_notebook
+def test_no_formula_stands_in_html_where_the_page_would_not_draw_it(path):
+    """Inside a line of HTML, Markdown is not read: a symbol there is <em>z</em>."""
+    found = [line for line in prose(path).splitlines() if re.match(r"<(li|p|td|dt|dd|th)\b", line) and "$" in line]
+    assert not found
+
+
+
 @every_chapter
 def test_a_chapter_has_all_its_bones(name):
     path = chapter(name)
