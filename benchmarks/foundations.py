@@ -12,7 +12,6 @@ The sides of a comparison take turns in one process, on the same inputs; medians
 """
 
 import argparse
-import json
 import statistics
 import sys
 import time
@@ -27,9 +26,8 @@ import torch
 from gentut import checks, information, markov
 
 sys.path.insert(0, str(Path(__file__).parent))
-from surroundings import machine, versions
+from surroundings import RESULTS, keep, machine, versions
 
-ROOT = Path(__file__).resolve().parents[1]
 SEED = 0
 
 
@@ -103,6 +101,20 @@ def simulate(steps, repeats):
     }  # fmt: skip
 
 
+def table(record):
+    """A record in words."""
+    lines = []
+    for kind, row in record["kl"].items():
+        took = f"{row['seconds']['gentut']:.4f} s, {row['ratio']:.2f} x the bare expression"
+        lines.append(f"kl, {row['pairs']:,} pairs, {kind}: {took}")
+    steps = record["evolve"]["steps"]
+    lines.append(f"evolve, {steps:,} steps: {1000 * record['evolve']['seconds']['gentut']:.2f} ms")
+    walk = record["simulate"]
+    took = f"{1000 * walk['seconds']['gentut']:.1f} ms, {walk['ratio_per_step']:.0f} x quicker a step"
+    lines.append(f"simulate, {walk['steps']:,} steps: {took} (gentut {gentut.__version__})")
+    return "\n".join(lines)
+
+
 def main(words=None):
     words = sys.argv[1:] if words is None else words
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -125,17 +137,7 @@ def main(words=None):
         "versions": versions(),
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
     }
-    out = args.out or ROOT / "benchmarks" / "results" / f"foundations-{'quick-' * args.quick}cpu.json"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(record, indent=1) + "\n")
-    for kind, row in record["kl"].items():
-        took = f"{row['seconds']['gentut']:.4f} s, {row['ratio']:.2f} x the bare expression"
-        print(f"kl, {row['pairs']:,} pairs, {kind}: {took}")
-    print(f"evolve, {record['evolve']['steps']:,} steps: {1000 * record['evolve']['seconds']['gentut']:.2f} ms")
-    walk = record["simulate"]
-    took = f"{1000 * walk['seconds']['gentut']:.1f} ms, {walk['ratio_per_step']:.0f} x quicker a step"
-    print(f"simulate, {walk['steps']:,} steps: {took}")
-    print(f"written to {out} (gentut {gentut.__version__})")
+    keep(record, args.out or RESULTS / f"foundations-{'quick-' * args.quick}cpu.json", table)
 
 
 if __name__ == "__main__":

@@ -11,11 +11,10 @@ import json
 import statistics
 from pathlib import Path
 
-from surroundings import machine, versions
+from surroundings import RESULTS, machine, versions
 
 from gentut import checkpoints, gan, training
 
-RESULTS = Path(__file__).parent / "results"
 NUMBERS = ("frechet", "ratio", "precision", "recall", "histogram_distance")
 
 

@@ -21,7 +21,6 @@ has is measured: fp32 (on a GPU without TF32, which rounds to ten bits) and bf16
 
 import argparse
 import copy
-import json
 import math
 import os
 import statistics
@@ -29,7 +28,7 @@ import sys
 import time
 from pathlib import Path
 
-import gentut  # before torch, whose threads it calms
+import gentut  # noqa: F401 (before torch, whose threads it calms)
 
 # isort: split
 import torch
@@ -37,9 +36,8 @@ import torch
 from gentut import data, gan, training
 
 sys.path.insert(0, str(Path(__file__).parent))
-from surroundings import machine, versions
+from surroundings import data_at_hand, machine, on_each_device, versions
 
-ROOT = Path(__file__).resolve().parents[1]
 SIDES = ("plain", "careful", "gentut")
 WARM_UP, SAME = 5, 4  # updates of a round that are not timed; updates after which the weights are compared
 # Shares of the way that the weights went. Adam without memory moves a weight whose gradient is only rounding as far as
@@ -307,32 +305,16 @@ def main(words=None):
     parser.add_argument("--quick", action="store_true", help="a tiny network: to see that it runs, not how fast")
     args = parser.parse_args(words)
     args.words = words
-    names = [args.device] if args.device else ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
-    if args.out and len(names) > 1:
-        parser.error("--out takes one record: choose a --device")
     asked = args.updates
     if args.rounds < 1 or (asked is not None and asked < 1):
         parser.error("--updates and --rounds must be at least 1")
-    if args.data == "mnist":
-        try:
-            data.load("mnist")
-        except gentut.Error as why:
-            print(str(why).splitlines()[0], file=sys.stderr)
-            print("Falling back to mnist-mini: a sixth of the pictures.", file=sys.stderr)
-            args.data = "mnist-mini"
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-    for name in names:
-        try:
-            device = training.choose_device(name)
-            args.updates = asked or (500 if device.type == "cuda" else 50)
-            record = compare(args, device)
-        except gentut.Error as why:
-            parser.exit(2, f"{why}\n")
-        out = args.out or ROOT / "benchmarks/results" / f"gan_training-{'quick-' * args.quick}{device.type}.json"
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(record, indent=1) + "\n")
-        print(table(record))
-        print(f"written to {out}")
+    args.data = data_at_hand(args.data)
+
+    def one(args, device):
+        args.updates = asked or (500 if device.type == "cuda" else 50)
+        return compare(args, device)
+
+    on_each_device(parser, args, "gan_training", one, table)
 
 
 if __name__ == "__main__":

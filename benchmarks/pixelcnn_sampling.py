@@ -18,25 +18,23 @@ one (there without TF32, which rounds to ten bits); `--device` chooses one of th
 """
 
 import argparse
-import json
 import os
 import statistics
 import sys
 import time
 from pathlib import Path
 
-import gentut  # before torch, whose threads it calms
+import gentut  # noqa: F401 (before torch, whose threads it calms)
 
 # isort: split
 import torch
 from torch import nn
 
-from gentut import causal, checkpoints, drawing, pixelcnn, training
+from gentut import causal, checkpoints, drawing, pixelcnn
 
 sys.path.insert(0, str(Path(__file__).parent))
-from surroundings import machine, versions
+from surroundings import machine, on_each_device, versions
 
-ROOT = Path(__file__).resolve().parents[1]
 NETWORK, GOAL = "pixelcnn-binary", 30
 
 
@@ -210,21 +208,7 @@ def main(words=None):
     args.n = args.n or (4 if args.quick else 64)
     if min(args.n, args.passes, args.repeats) < 1:
         parser.error("--n, --passes and --repeats must be at least 1")
-    names = [args.device] if args.device else ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
-    if args.out and len(names) > 1:
-        parser.error("--out takes one record: choose a --device")
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-    for name in names:
-        try:
-            device = training.choose_device(name)
-            record = compare(args, device)
-        except gentut.Error as why:
-            parser.exit(2, f"{why}\n")
-        out = args.out or ROOT / "benchmarks/results" / f"pixelcnn_sampling-{'quick-' * args.quick}{device.type}.json"
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(record, indent=1) + "\n")
-        print(table(record))
-        print(f"written to {out}")
+    on_each_device(parser, args, "pixelcnn_sampling", compare, table)
 
 
 if __name__ == "__main__":

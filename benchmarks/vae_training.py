@@ -35,7 +35,7 @@ import gentut
 from gentut import data, training, vae
 
 sys.path.insert(0, str(Path(__file__).parent))
-from surroundings import machine, versions
+from surroundings import RESULTS, data_at_hand, keep, machine, versions
 
 ROOT = Path(__file__).resolve().parents[1]
 BATCH, RATE, SEED = 128, 1e-3, 0
@@ -341,23 +341,13 @@ def main(words=None):
             return work(args)
         device = training.choose_device(args.device)
         vae.Config(precision=args.precision)  # refuses an unknown one
-        if args.data == "mnist":
-            try:
-                data.load("mnist")
-            except gentut.Error as why:
-                print(str(why).splitlines()[0], file=sys.stderr)
-                print("Falling back to mnist-mini: a sixth of the pictures.", file=sys.stderr)
-                args.data = "mnist-mini"
+        args.data = data_at_hand(args.data)
         pictures(args)  # whatever is wrong with the data shows here, not in two processes at once
         record = compare(args)
     except gentut.Error as why:
         parser.exit(2, f"{why}\n")
     kind = "quick-" * args.quick + device.type + f"-{args.precision}" * (args.precision != "auto")
-    out = args.out or ROOT / "benchmarks" / "results" / f"vae_training-{kind}.json"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(record, indent=1) + "\n")
-    print(table(record))
-    print(f"written to {out}")
+    keep(record, args.out or RESULTS / f"vae_training-{kind}.json", table)
 
 
 if __name__ == "__main__":
