@@ -18,7 +18,7 @@ TINY = gan.Config(
 FLAT = gan.Config(
     data="mnist-mini", kind="mlp", latent=5, generator=(16,), discriminator=(16,), steps=4, batch_size=16, log_every=1
 )
-scores = st.floats(-30, 30)
+scores = st.floats(-25, 25)  # beyond, 1 - D by hand has hardly a digit left
 
 
 def generator(seed=0):
@@ -85,7 +85,7 @@ def test_each_loss_has_its_formula_here():
 @given(scores, scores)
 def test_losses_are_their_formulas(kind, real, fake):
     want_d, want_g = DISCRIMINATOR[kind](real, fake), GENERATOR[kind](fake)
-    one = dict(rel=1e-9, abs=1e-3 if max(abs(real), abs(fake)) > 20 else 1e-9)  # log(1 - D) by hand loses digits
+    one = dict(rel=1e-9, abs=1e-3 if max(abs(real), abs(fake)) > 20 else 1e-6)  # log(1 - D) by hand loses digits
     assert gan.discriminator_loss(kind, double(real), double(fake)).item() == pytest.approx(want_d, **one)
     assert gan.generator_loss(kind, double(fake)).item() == pytest.approx(want_g, **one)
 

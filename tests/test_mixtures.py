@@ -15,8 +15,8 @@ from gentut.mixtures import Mixture, pair, ring
 shares = st.floats(0, 1)
 places = st.floats(-4, 4)
 bumps = st.lists(st.tuples(st.floats(-3, 3), st.floats(0.1, 2), st.floats(0.1, 1)), min_size=1, max_size=4)
-GRID = torch.linspace(-12, 12, 4801, dtype=torch.float64)
-WIDTH = 24 / 4800
+GRID = torch.linspace(-20, 20, 8001, dtype=torch.float64)  # 8 deviations beyond the outermost bump
+WIDTH = 40 / 8000
 
 
 def mixture(bumps):
