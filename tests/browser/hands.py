@@ -89,11 +89,15 @@ def scrolled(page):
 def touch(page, *points):
     """A finger put down at the first of the points, moved along the others, and lifted.
 
-    These are CDP's touch events: Playwright has no drag with touch.
+    These are CDP's touch events: Playwright has no drag with touch. The finger moves at a finger's pace and rests
+    before it is lifted. A quick one would fling, and Chromium takes the next tap for the one that ends the fling.
     """
     session = page.context.new_cdp_session(page)
-    for name, (x, y) in zip(["touchStart", *["touchMove"] * (len(points) - 1)], points, strict=True):
-        session.send("Input.dispatchTouchEvent", {"type": name, "touchPoints": [{"x": x, "y": y}]})
+    for i, (x, y) in enumerate([*points, points[-1]]):
+        session.send("Input.dispatchTouchEvent", {
+            "type": "touchMove" if i else "touchStart", "touchPoints": [{"x": x, "y": y}],
+        })
+        page.wait_for_timeout(50)
     session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
     session.detach()
 
