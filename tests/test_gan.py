@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch import nn
 
@@ -94,6 +94,7 @@ def test_losses_are_their_formulas(kind, real, fake):
 @given(scores, scores)
 def test_gradients_of_the_losses_by_finite_differences(kind, real, fake):
     h = 1e-5
+    assume(all(abs(abs(v) - 20) > 2 * h for v in (real, fake)))  # there PyTorch's softplus jumps by e^-20 to a line
     r, f = (double(v).requires_grad_() for v in (real, fake))
     by_r, by_f = torch.autograd.grad(gan.discriminator_loss(kind, r, f).sum(), (r, f))
     (by_g,) = torch.autograd.grad(gan.generator_loss(kind, f).sum(), f)
@@ -123,7 +124,8 @@ def test_the_saturating_game_is_zero_sum_and_loses_its_gradient(fake):
     p = torch.sigmoid(f.detach()).item()
     (saturating,) = torch.autograd.grad(gan.generator_loss("saturating", f).sum(), f)
     (other,) = torch.autograd.grad(gan.generator_loss("non-saturating", f).sum(), f)
-    assert saturating.item() == pytest.approx(-p, rel=1e-9)  # nothing where D is sure: D(G(z)) near 0
+    # Nothing where D is sure: D(G(z)) near 0. (Beyond 20 PyTorch's softplus is a straight line: e^-20 = 2e-9 off.)
+    assert saturating.item() == pytest.approx(-p, rel=3e-9)
     assert other.item() == pytest.approx(p - 1, rel=1e-6, abs=1e-12)  # there it is 1
     assert saturating < 0 and other <= 0  # both want a higher score
 
