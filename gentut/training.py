@@ -8,7 +8,6 @@
 """
 
 import copy
-import hashlib
 import math
 import sys
 import time
@@ -19,6 +18,7 @@ from torch import nn
 
 from gentut import Error, choose, data, runs
 from gentut.machine import PRECISIONS, choose_device, choose_precision, device_name, processes, progress, stop_signals
+from gentut.randomness import Noise, seed_of, seeded  # noqa: F401 (chapters call seeded by this module's name)
 from gentut.settings import Settings
 
 
@@ -83,37 +83,6 @@ class Run:
             known = sorted({k for r in self.history for k in r})
             choose("logged quantity", name, known)
         return [r["step"] for r in rows], [r[name] for r in rows]
-
-
-# ------------------------------------------------------------------------------------------------- randomness by place
-
-
-def seed_of(*parts):
-    """A 63-bit seed that is a function of its parts, the same on every machine."""
-    return int.from_bytes(hashlib.sha256("/".join(map(str, parts)).encode()).digest()[:8], "big") >> 1
-
-
-def seeded(network, config):
-    """network(config) with first weights that are a function of config.seed."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed_of(config.seed, "weights"))
-        return network(config)
-
-
-class Noise:
-    """Random numbers of one step. Every process draws those of the whole batch and keeps the rows of its pictures."""
-
-    def __init__(self, seed, total, rows=slice(None), device="cpu"):
-        self.total, self.rows = total, rows
-        self.generator = torch.Generator(device).manual_seed(seed)
-
-    def normal(self, *shape):
-        """Independent N(0, 1) numbers, (batch, *shape)."""
-        return torch.randn(self.total, *shape, generator=self.generator, device=self.generator.device)[self.rows]
-
-    def uniform(self, *shape):
-        """Independent numbers, uniform on [0, 1), (batch, *shape)."""
-        return torch.rand(self.total, *shape, generator=self.generator, device=self.generator.device)[self.rows]
 
 
 def learning_rate_at(config, step, total):
