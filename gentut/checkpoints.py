@@ -14,8 +14,8 @@ from safetensors.torch import save as tensors_to_bytes
 from gentut import Error, choose, runs
 
 FOLDER = Path(__file__).parent / "published"
-FAMILIES = ("classifier", "gan", "pixelcnn", "vae")  # chapter modules that have networks to load
-HEADLINES = {"classifier": "error", "gan": "ratio"}  # by what networks of a family are compared, where it is no nats
+FAMILIES = ("classifier", "ddpm", "gan", "pixelcnn", "vae")  # chapter modules that have networks to load
+HEADLINES = ("ratio", "error", "importance_weighted_nats", "nats", "loss")  # by what a network is compared: the first
 COMPANIONS = {"classifier": "mnist-features.safetensors"}  # a file computed with a network, and published with it
 
 
@@ -30,6 +30,14 @@ def card(name):
     if not about.exists():
         raise Error(f"{weights} has no card: {about.name} should lie beside it")
     return runs.read_json(about)
+
+
+def measured(name):
+    """The record of a benchmark, benchmarks/results/NAME.json, as a dict. Raises Error for an unknown name."""
+    inside, beside = Path(__file__).parent / "results", Path(__file__).parents[1] / "benchmarks" / "results"
+    folder = inside if inside.is_dir() else beside  # an installed package has them inside, a checkout beside it
+    choose("measurement", str(name), sorted(p.stem for p in folder.glob("*.json")))
+    return runs.read_json(folder / f"{name}.json")
 
 
 def load(name, device=None):
@@ -147,11 +155,11 @@ def headline(card):
     """(name, value) of the number by which networks of a family are compared; smaller is better.
 
     "error" is a classifier's share of wrong test pictures. "ratio" is the Fréchet distance of generated pictures over
-    that of as many real ones (metrics.likeness). The others' numbers are nats per image.
+    that of as many real ones (metrics.likeness). A model with a likelihood has nats per image. "loss" is that of
+    training, where nothing better is known.
     """
     test = card["metrics"]["test"]
-    key = HEADLINES.get(card["family"])
-    key = key or ("importance_weighted_nats" if "importance_weighted_nats" in test else "nats")
+    key = next(key for key in HEADLINES if key in test)
     return key, test[key]
 
 

@@ -34,3 +34,10 @@ class Noise:
     def uniform(self, *shape):
         """Independent numbers, uniform on [0, 1), (batch, *shape)."""
         return torch.rand(self.total, *shape, generator=self.generator, device=self.generator.device)[self.rows]
+
+    def stratified(self):
+        """One number in each of as many equal parts of [0, 1) as the batch has pictures, (batch,), in order."""
+        places = torch.arange(self.total, device=self.generator.device)
+        drawn = torch.rand(self.total, generator=self.generator, device=self.generator.device)
+        below_1 = 1 - 2**-24  # the largest float32 below 1: the last sum may have been rounded up to `total`
+        return ((places + drawn) / self.total).clamp(max=below_1)[self.rows]

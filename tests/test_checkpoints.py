@@ -234,7 +234,7 @@ def test_a_damaged_card_is_refused(saved, text, what):
     ("change", "what"),
     [
         (lambda c: c.pop("config"), "the card has no configuration"),
-        (lambda c: c.pop("family"), "unknown family None. There are: classifier, gan, pixelcnn, vae"),
+        (lambda c: c.pop("family"), "unknown family None. There are: classifier, ddpm, gan, pixelcnn, vae"),
         (lambda c: c.update(family="gam"), "unknown family 'gam'.*Did you mean 'gan'"),
         (lambda c: c["config"].update(latnet=2), "unknown setting 'latnet'.*Did you mean 'latent'"),
         (lambda c: c["config"].update(latent="2"), "latent takes a value of type int"),
@@ -453,3 +453,9 @@ def test_the_binary_networks_were_scored_on_the_shared_binarisation():
     assert binary.keys() == {"vae-20d-binary", "pixelcnn-binary", "pixelcnn-page"} & set(NAMES)
     for name, test in binary.items():
         assert test["n"] == 10_000 and test["binarised_sha256"] == data.BINARISED_TEST_SHA256, name
+
+
+def test_a_measurement_is_read_by_its_name():
+    assert checkpoints.measured("gan_seeds-cpu")["benchmark"] == "gan_seeds"
+    with pytest.raises(Error, match="unknown measurement 'gan_seed'.*Did you mean 'gan_seeds-cpu'"):
+        checkpoints.measured("gan_seed")

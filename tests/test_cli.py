@@ -98,7 +98,7 @@ def test_list(gentut, published):
     status, said, err = gentut("list")
     assert (status, err) == (0, "")
     chapters, judge, game, pixels, one, two = said.splitlines()
-    assert chapters == "chapters: classifier, gan, pixelcnn, vae"
+    assert chapters == "chapters: classifier, ddpm, gan, pixelcnn, vae"
     error = checkpoints.card("classifier")["metrics"]["test"]["error"]
     assert judge.split() == ["classifier", "classifier", "mnist", "0.24", "MB", "error", f"{error:.4f}"]
     assert game.split()[:3] == ["gan-one", "gan", "mnist-mini"] and game.split()[-2:] == ["ratio", "99.25"]
@@ -223,7 +223,7 @@ def test_train_and_use_a_pixelcnn(gentut, tmp_path):
 
 
 WRONG = {
-    "chapter": ("train vea", r"unknown chapter 'vea'. There are: classifier, gan, pixelcnn, vae. Did you mean 'vae'\?"),
+    "chapter": ("train vea", r"unknown chapter 'vea'. There are: classifier, ddpm, gan, pixelcnn, vae. Did you mean 'vae'\?"),
     "scale": ("train vae --scale cpuu --out X", r"unknown scale 'cpuu'.*Did you mean 'cpu'\?"),
     "setting": ("train vae --scale test --out X --set stpes=5", r"unknown setting 'stpes'.*Did you mean 'steps'\?"),
     "type": ("train vae --scale test --out X --set steps=many", "steps takes a whole number, got 'many'"),

@@ -92,6 +92,8 @@ def test_the_wheel_carries_scripts_styles_data_weights_and_types(tmp_path):
         for path in (ROOT / "gentut").rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
+    results = {f"gentut/results/{path.name}" for path in (ROOT / "benchmarks" / "results").glob("*.json")}
+    assert results and results <= names, "a benchmark's record is missing in the wheel"
     assert package <= names, "a file of the package is missing in the wheel"
     for pattern in ("widgets/*.js", "embedded/*.npz", "published/*.safetensors", "published/*.json", "py.typed"):
         assert list((ROOT / "gentut").glob(pattern)), pattern
