@@ -37,6 +37,7 @@ class Config(training.Config):
     norm: str = "group"  # or "batch", the notes' word
     classes: int = 10  # labels that it can be told; 0: none
     drop_label: float = 0.1  # how often training hides the label, so that the network learns to do without, too
+    guided: float = 0.0  # how much guidance by the label training builds in, below 1; see `losses`
 
     def __post_init__(self):
         super().__post_init__()
@@ -44,9 +45,12 @@ class Config(training.Config):
         choose("kind of prediction", self.predict, KINDS)
         choose("loss", self.loss, ("l2", "l1"))
         choose("norm", self.norm, NORMS)
-        if self.T < 1 or self.classes < 0 or not 0 <= self.drop_label < 1:
-            raise Error("need T >= 1, classes >= 0 and 0 <= drop_label < 1, got "
-                        f"{self.T}, {self.classes} and {self.drop_label}")
+        if self.T < 1 or self.classes < 0 or not 0 <= self.drop_label < 1 or not 0 <= self.guided < 1:
+            raise Error("need T >= 1, classes >= 0, 0 <= drop_label < 1 and 0 <= guided < 1, got "
+                        f"{self.T}, {self.classes}, {self.drop_label} and {self.guided}")
+        if self.guided and not (self.classes and self.drop_label):
+            raise Error("guidance is learnt from pictures with and without a label: guided needs classes >= 1 and "
+                        f"drop_label > 0, got {self.classes} and {self.drop_label}")
 
     @classmethod
     def preset(cls, scale):
@@ -114,6 +118,10 @@ def losses(model, x, labels, noise):
 
     Times are drawn one from each of batch equal parts of 1..T: every batch sees early and late times alike, and the
     loss jumps less from batch to batch.
+
+    guided = γ > 0 builds guidance in: the target is moved by γ times the difference that the label makes to the network
+    itself. What it then learns is the answer that guidance w = γ / (1 - γ) would give, at one call instead of two:
+    model-guidance, Tang et al., arXiv:2502.12154.
     """
     c, x0 = model.config, data.to_signed(x)
     t = (noise.stratified() * c.T).long() + 1  # (batch,) in 1..T
@@ -122,7 +130,12 @@ def losses(model, x, labels, noise):
     x_t = a.sqrt() * x0 + (1 - a).sqrt() * eps
     if c.classes:
         labels = torch.where(noise.uniform() < c.drop_label, c.classes, labels)
-    difference = model(x_t, t, labels).float() - diffusion.target(c.predict, x0, eps, a)
+    prediction, wanted = model(x_t, t, labels).float(), diffusion.target(c.predict, x0, eps, a)
+    if c.guided:
+        with torch.no_grad():
+            without = model(x_t, t, torch.full_like(labels, c.classes)).float()
+        wanted = wanted + c.guided * (prediction.detach() - without)
+    difference = prediction - wanted
     each = difference.square() if c.loss == "l2" else difference.abs()
     return {"loss": each.flatten(1).mean(1)}
 
