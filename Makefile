@@ -85,6 +85,7 @@ bench: $(INSTALLED)
 	@$(BIN)/python benchmarks/foundations.py
 	@$(BIN)/python benchmarks/pixelcnn_sampling.py
 	@$(BIN)/python benchmarks/gan_training.py
+	@$(BIN)/python benchmarks/ddpm.py
 	@$(BIN)/python site/readme_numbers.py
 
 clean:

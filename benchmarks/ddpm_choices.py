@@ -12,7 +12,7 @@ import json
 import warnings
 
 import torch
-from surroundings import RESULTS, data_at_hand, machine, versions
+from surroundings import RESULTS, autocast, data_at_hand, machine, versions
 
 from gentut import ddpm, metrics, training
 
@@ -21,7 +21,7 @@ warnings.filterwarnings("ignore", message="the schedule does not reach noise")
 
 SETTINGS = {"batch_size": 64, "learning_rate": 4e-3, "warmup": 100, "decay": "cosine", "ema": 0.995,
             "precision": "bf16", "log_every": 100}
-SAMPLING = {"steps": 50, "eta": 0.0}
+SAMPLING = {"steps": 20, "eta": 0.0}
 BASE = "the book's: v, cosine, T = 1000, L2, group norm"
 CHOICES = {  # words: (changes of the configuration, changes of the sampling)
     BASE: ({}, {}),
@@ -42,7 +42,7 @@ CHOICES = {  # words: (changes of the configuration, changes of the sampling)
 def main():
     """Train, measure, write after each row."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=3000, help="updates of each training")
+    parser.add_argument("--steps", type=int, default=1500, help="updates of each training")
     parser.add_argument("--n", type=int, default=2000, help="pictures drawn from each network")
     parser.add_argument("--choices", type=int, nargs="+", default=range(len(CHOICES)), help="places in the list")
     parser.add_argument("--device")
@@ -61,8 +61,9 @@ def main():
         if config not in trained:
             trained[config] = ddpm.train(config, device=args.device)
         run, how = trained[config], {**SAMPLING, **sampling}
-        pictures = ddpm.sample(run.model, args.n, generator=torch.Generator().manual_seed(0), **how)
-        found = metrics.likeness(pictures)
+        with autocast(config.precision, device):
+            pictures = ddpm.sample(run.model, args.n, generator=torch.Generator().manual_seed(0), **how)
+        found = metrics.likeness(pictures.float())
         numbers = {k: found[k] for k in ("frechet", "floor", "ratio", "precision", "recall", "n")}
         rows[choice] = {"choice": choice, "changes": {**changes, **sampling}, **numbers, "steps": how["steps"],
                         "parameters": sum(p.numel() for p in run.model.parameters()), "seconds": round(run.seconds, 1)}

@@ -12,7 +12,7 @@ import json
 import time
 
 import torch
-from surroundings import RESULTS, machine, versions
+from surroundings import RESULTS, autocast, machine, versions
 
 from gentut import checkpoints, ddpm, metrics, training
 
@@ -24,14 +24,16 @@ SAMPLERS = {
 STEPS = (1000, 250, 100, 50, 20, 10)
 
 
-def measured(model, sampler, steps, n):
+def measured(model, sampler, steps, n, precision):
     """One row: what n pictures look like to metrics.likeness, and the seconds to draw 1,000."""
     started = time.perf_counter()
-    pictures = ddpm.sample(model, n, generator=torch.Generator().manual_seed(0), steps=steps, **SAMPLERS[sampler])
+    with autocast(precision, next(model.parameters()).device):
+        pictures = ddpm.sample(model, n, generator=torch.Generator().manual_seed(0), steps=steps, **SAMPLERS[sampler])
     seconds = time.perf_counter() - started
-    found = metrics.likeness(pictures)
+    found = metrics.likeness(pictures.float())
     numbers = {k: found[k] for k in ("frechet", "floor", "ratio", "precision", "recall", "n")}
-    return {"sampler": sampler, "steps": steps, **numbers, "seconds_per_1000": 1000 * seconds / n}
+    return {"sampler": sampler, "steps": steps, **numbers, "seconds_per_1000": 1000 * seconds / n,
+            "precision_of_arithmetic": precision}
 
 
 def main():
@@ -41,6 +43,7 @@ def main():
     parser.add_argument("--samplers", nargs="+", choices=SAMPLERS, default=["DDIM"])
     parser.add_argument("--steps", type=int, nargs="+", default=STEPS)
     parser.add_argument("--n", type=int, help="pictures for each row; by default 10,000 up to 50 steps, 2,000 above")
+    parser.add_argument("--precision", choices=training.PRECISIONS[1:], default="bf16")
     parser.add_argument("--device")
     args = parser.parse_args()
     device = training.choose_device(args.device)
@@ -56,12 +59,13 @@ def main():
             n = args.n or (10_000 if steps <= 50 else 2_000)
             if any((row["sampler"], row["steps"], row["n"]) == (sampler, steps, n) for row in rows):
                 continue
-            rows.append(measured(model, sampler, steps, n))
+            row = measured(model, sampler, steps, n, args.precision)
+            rows.append(row)
             rows.sort(key=lambda row: (list(SAMPLERS).index(row["sampler"]), row["steps"], row["n"]))
             record = {"benchmark": "ddpm_steps", "machine": machine(device), "versions": versions(),
                       "networks": networks}
             path.write_text(json.dumps(record, indent=1) + "\n")
-            print(args.network, sampler, steps, {k: round(v, 3) for k, v in rows[-1].items() if isinstance(v, float)})
+            print(args.network, sampler, steps, {k: round(v, 3) for k, v in row.items() if isinstance(v, float)})
 
 
 if __name__ == "__main__":

@@ -42,6 +42,12 @@ def versions():
     }
 
 
+def autocast(precision, device):
+    """The context in which networks compute in "fp32", "bf16" or "fp16"."""
+    kind = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision, torch.bfloat16)
+    return torch.autocast(device.type, kind, enabled=precision != "fp32")
+
+
 def data_at_hand(name):
     """The data set to use: `name`, or "mnist-mini" where all of MNIST is asked for and cannot be had."""
     if name == "mnist":

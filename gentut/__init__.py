@@ -16,7 +16,7 @@ __version__ = "0.1.0"
 SCALES = ("test", "cpu", "gpu")
 _CHAPTERS = ("probability", "information", "variational", "markov", "pixelcnn", "vae", "gan",
              "diffusion", "ddpm")
-_PARTS = ("causal", "drawing", "made", "classifier", "games", "mixtures", "networks", "points", "styles",
+_PARTS = ("bounds", "causal", "drawing", "made", "classifier", "games", "mixtures", "networks", "points", "styles",
           "unet")  # of the chapters
 _TOOLS = ("checkpoints", "checks", "data", "exercises", "figures", "metrics", "training", "widgets")
 _MODULES = (*_TOOLS, *_PARTS, *_CHAPTERS)

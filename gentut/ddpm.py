@@ -38,6 +38,9 @@ class Config(training.Config):
     classes: int = 10  # labels that it can be told; 0: none
     drop_label: float = 0.1  # how often training hides the label, so that the network learns to do without, too
     guided: float = 0.0  # how much guidance by the label training builds in, below 1; see `losses`
+    measure_steps: int = 20  # how `evaluate` draws: in so many steps,
+    measure_eta: float = 0.0  # with so much noise added in each (see `sample`),
+    measure_guidance: float = 0.0  # and with so much guidance; training asks for none of the three
 
     def __post_init__(self):
         super().__post_init__()
@@ -51,6 +54,9 @@ class Config(training.Config):
         if self.guided and not (self.classes and self.drop_label):
             raise Error("guidance is learnt from pictures with and without a label: guided needs classes >= 1 and "
                         f"drop_label > 0, got {self.classes} and {self.drop_label}")
+        if self.measure_steps < 1 or not 0 <= self.measure_eta <= 1 or not -1 <= self.measure_guidance <= STRONGEST:
+            raise Error(f"need measure_steps >= 1, measure_eta in 0 to 1 and measure_guidance in -1 to {STRONGEST:g}, "
+                        f"got {self.measure_steps}, {self.measure_eta} and {self.measure_guidance}")
 
     @classmethod
     def preset(cls, scale):
@@ -69,7 +75,13 @@ SCALES = {
 NOTES = {"schedule": "linear", "T": 300, "predict": "eps", "loss": "l1", "norm": "batch"}
 
 # The settings behind every published network: `gentut reproduce NAME` runs them again.
-PUBLISHED = {}
+_LONG = Config(batch_size=64, learning_rate=4e-3, warmup=300, decay="cosine", ema=0.9995, precision="bf16")
+PUBLISHED = {
+    "ddpm-fashion": _LONG.replace(data="fashion-mnist", epochs=6),
+    "ddpm-mnist": _LONG.replace(epochs=18, widths=(64, 128), attention=True, learning_rate=3e-3, warmup=500,
+                                measure_steps=50, measure_eta=1.0),
+    "ddpm-page": _LONG.replace(epochs=30, guided=0.3),
+}
 
 
 class DDPM(nn.Module):
@@ -88,8 +100,24 @@ class DDPM(nn.Module):
             self.register_buffer("shares", torch.full((c.classes,), 1 / c.classes))
 
     def forward(self, x_t, t, labels=None):
-        """x_t (batch, 1, 28, 28) around [-1, 1], t int64 (batch,) in 1..T, labels (batch,) → (batch, 1, 28, 28)."""
+        """x_t (batch, 1, 28, 28) around [-1, 1], t int64 (batch,) in 1..T, labels (batch,) → (batch, 1, 28, 28).
+
+        A network with classes takes `classes`, or None for all, as "no label".
+        """
+        if labels is None and self.config.classes:
+            labels = torch.full((len(x_t),), self.config.classes, device=x_t.device)
         return self.network(x_t, t * (1000 / self.config.T), labels)
+
+    def noised(self, x0, t, eps):
+        """x_t of pictures x0 (batch, 1, 28, 28) in [-1, 1]; t and eps as for Schedule.q_sample.
+
+        Raises Error for pictures that lie elsewhere: a network asked about those answers, but wrongly.
+        """
+        data.check_pictures(data.from_signed(x0))
+        if not (x0.min() >= -1 and x0.max() <= 1):
+            raise Error(f"pictures must lie in [-1, 1], got values from {x0.min().item():.4g} to "
+                        f"{x0.max().item():.4g}; data.to_signed takes those in [0, 1] there")
+        return self.schedule.q_sample(x0, t, eps)
 
     def predict_x0(self, x_t, t, labels=None, guidance=0.0):
         """The network's guess of x_0, (batch, 1, 28, 28), from x_t at one time t for all.
@@ -97,6 +125,7 @@ class DDPM(nn.Module):
         guidance: w of (1 + w) f(x, t, y) - w f(x, t, no label). 0 is the plain conditional network; -1 the network that
         is told no label; above 0, the label's part is exaggerated.
         """
+        self.schedule.check(t, 1)
         a, times = self.alpha_bar[t], torch.full((len(x_t),), t, device=x_t.device)
         if labels is None or guidance == 0:
             return diffusion.to_x0(self.config.predict, self(x_t, times, labels), x_t, a)
@@ -183,23 +212,32 @@ def reproduce(name, out, *, resume=False, device=None):
     """
     config = PUBLISHED[choose("published network", name, PUBLISHED)]
     run = train(config, out=out, resume=resume, device=device)
-    mini = config.data if config.data == "fashion-mnist" else "mnist-mini"
-    return checkpoints.finish(run, "ddpm", name, lambda model: {
-        "test": evaluate(model, config.data),
-        "mini": evaluate(model, mini, n=1000),  # the test of the card re-measures this one
-    })
+    return checkpoints.finish(run, "ddpm", name, lambda model: measure(model, config.data))
 
 
-def evaluate(model, name="mnist", *, n=None, seed=0, steps=20, eta=0.0, guidance=0.0, variance="posterior"):
+def measure(model, name):
+    """What the card of a network of the data set `name` says: "test", and "mini", which the card's test repeats.
+
+    That is done where only mnist-mini is at hand: a network of clothes is there asked for the loss on digits.
+    """
+    if name == "fashion-mnist":
+        return {"test": evaluate(model, name), "mini": test_loss(model, "mnist-mini", n=1000)}
+    return {"test": evaluate(model, name), "mini": evaluate(model, name, n=200, steps=10)}
+
+
+def evaluate(model, name="mnist", *, n=None, seed=0, steps=None, eta=None, guidance=None, variance="posterior"):
     """How good the network is: a dict with n and how it was measured.
 
-    Of digits: metrics.likeness of n pictures (default 10,000) drawn from `seed` as `sample` does. Of fashion-mnist,
-    where no published classifier knows the classes: the training loss of n test pictures (default all), each at one
-    time of its own.
+    Of digits: metrics.likeness of n pictures (default 10,000) drawn from `seed` as `sample` does, by default with
+    the steps, eta and guidance that the configuration says. Of fashion-mnist, where no published classifier knows the
+    classes: the training loss of n test pictures (default all), each at one time of its own.
     """
     if choose("data set", name, data.NAMES) == "fashion-mnist":
         return test_loss(model, name, n=n, seed=seed)
     n = 10_000 if n is None else n
+    steps = min(model.config.measure_steps, model.config.T) if steps is None else steps
+    eta = model.config.measure_eta if eta is None else eta
+    guidance = model.config.measure_guidance if guidance is None else guidance
     how = {"steps": steps, "eta": eta, "variance": variance, "guidance": guidance}
     pictures = sample(model, n, generator=torch.Generator().manual_seed(seed), **how)
     evaluations = steps * (1 if guidance in (0, -1) else 2)
@@ -262,9 +300,9 @@ def denoise(model, x, labels=None, *, steps=50, eta=0.0, variance="posterior", g
         raise Error("guidance needs a network with classes: this one was trained without labels")
     if not -1 <= guidance <= STRONGEST:
         raise Error(f"guidance must lie in -1 (no label) to {STRONGEST:g}, got {guidance}")
-    if c.classes and labels is None:
-        labels, guidance = 0, -1
-    labels = check_labels(model, labels, len(x))
+    if c.classes and labels is None and guidance not in (0, -1):
+        raise Error(f"guidance exaggerates what a label does: give labels with guidance={guidance}")
+    labels = labels if c.classes and labels is None else check_labels(model, labels, len(x))
     x = x.to(device).contiguous(memory_format=torch.channels_last)
     labels = labels if labels is None else labels.to(device)
     for t, s in zip(times, [*times[1:], 0], strict=True):

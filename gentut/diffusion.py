@@ -99,14 +99,13 @@ class Schedule:
     def q_step(self, x, t, eps):
         """One step of the chain: x_t = √α_t x_{t-1} + √(1 - α_t) ε. x, eps: (batch, ...); t: (batch,) or a number."""
         same_shape(x, eps)
-        alpha = self.at(self.alphas, t, x)
-        return alpha.sqrt() * x + (1 - alpha).sqrt() * eps
+        return self.at(self.alphas.sqrt(), t, x) * x + self.at(self.betas.sqrt(), t, x) * eps
 
     def q_sample(self, x0, t, eps):
         """All steps at once: x_t = √ᾱ_t x_0 + √(1 - ᾱ_t) ε. x0, eps: (batch, ...); t: (batch,) or a number."""
         same_shape(x0, eps)
-        a = self.at(self.alpha_bar, t, x0)
-        return a.sqrt() * x0 + (1 - a).sqrt() * eps
+        # the roots are taken in float64: 1 - ᾱ near ᾱ = 1 would lose most digits of a float32
+        return self.at(self.alpha_bar.sqrt(), t, x0) * x0 + self.at((1 - self.alpha_bar).sqrt(), t, x0) * eps
 
     # -- back --------------------------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ t, so that one network serves every schedule. What makes that work is the frame 
 arXiv:2206.00364, section 5: the network adds to the best answer that is a straight line in x_t.
 """
 
+import itertools
 import math
 
 import torch
@@ -15,6 +16,7 @@ from torch import nn
 
 from gentut import Error, checks
 from gentut.bounds import bound, check_levels, exact_eps, noised  # noqa: F401 (the chapter calls all by this name)
+from gentut.diffusion import Schedule
 from gentut.randomness import seed_of
 
 REACH = 12.0  # log SNR is told to the network within -REACH to REACH nats
@@ -29,6 +31,8 @@ def s_curve(n, noise=0.1, *, generator=None, scale=0.1):
     """
     g = checks.generator(generator)
     checks.positive(scale, "scale")
+    if not noise >= 0:
+        raise Error(f"noise must not be negative, got {noise}")
     u = 3 * math.pi * (torch.rand(checks.whole(n, "n", 1), generator=g) - 0.5)
     curve = torch.stack([u.sin(), u.sign() * (u.cos() - 1)], dim=1)
     return scale * (curve + noise * torch.randn(n, 2, generator=g))
@@ -94,6 +98,8 @@ def train(data, schedule=None, *, steps=6000, batch_size=256, learning_rate=3e-3
     which serves every schedule. The learning rate falls along half a cosine. A function of the arguments alone.
     """
     check_points(data, "data")
+    if schedule is not None and not isinstance(schedule, Schedule):
+        raise Error(f"schedule must be a Schedule or None, got {type(schedule).__name__}")
     g = torch.Generator().manual_seed(seed_of(checks.whole(seed, "seed"), "points"))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of(seed, "weights"))
@@ -146,7 +152,7 @@ def path(net, schedule, n, *, steps=None, eta=1.0, variance="posterior", generat
         raise Error(f"start has {len(x)} points, but n = {n}")
     times = [*schedule.timesteps(steps), 0]
     kept = [x]
-    for t, s in zip(times, times[1:], strict=False):
+    for t, s in itertools.pairwise(times):
         a = schedule.alpha_bar[t]
         x0 = (x - (1 - a).sqrt() * net(x, a.expand(n))) / a.sqrt()
         noise = torch.randn(x.shape, generator=g, dtype=x.dtype) if eta > 0 else None
@@ -182,8 +188,8 @@ def _mean_distance(a, b):
 def sliced_wasserstein(a, b, directions=64):
     """How far the points a (n, 2) must move on average to cast the shadows of b (n, 2), in the unit of x; a number.
 
-    The earth mover's distance of the shadows on a line, averaged over evenly spaced directions: Rabin et al.,
-    doi:10.1007/978-3-642-24785-9_37, with distances in place of their squares.
+    The earth mover's distance of the shadows on a line, averaged over evenly spaced directions: Bonneel et al.,
+    doi:10.1007/s10851-014-0506-3, with distances in place of their squares.
     """
     a, b = check_points(a, "a").double(), check_points(b, "b").double()
     if len(a) != len(b):

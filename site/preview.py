@@ -14,7 +14,7 @@ from pathlib import Path
 from ipywidgets.embed import dependency_state
 
 import gentut
-from gentut import checkpoints, data, games, widgets
+from gentut import checkpoints, data, games, points, widgets
 
 ROOT = Path(__file__).resolve().parents[1]
 OUT = ROOT / "_build" / "preview"
@@ -40,6 +40,7 @@ FROM_NETWORK = {
     "LatentGrid": ("vae-2d", latent_grid),
     "PixelSampler": ("pixelcnn-page", lambda model: widgets.PixelSampler.from_model(model)),
     "LatentWalk": ("dcgan", lambda model: widgets.LatentWalk.from_model(model)),
+    "ReverseDiffusion": ("ddpm-page", lambda model: widgets.ReverseDiffusion.from_model(model)),
 }
 ELSEWHERE = ("pack", "MoonMorph")
 
@@ -52,8 +53,23 @@ def gan_replay():
     })
 
 
-PLAYED = {"GanReplay": gan_replay}  # widgets of something that is made here
-CHAPTERS = {"games": "gan"}  # modules whose widgets belong to another one's chapter
+def noising_steps():
+    """NoisingSteps as the diffusion chapter makes it: the first test digit of each class."""
+    digits = data.load("mnist-mini")
+    first = [(digits.test_labels == k).nonzero()[0, 0].item() for k in range(10)]
+    return widgets.NoisingSteps.from_images(digits.test_images[first], digits.test_labels[first])
+
+
+def diffusion_field():
+    """DiffusionField as the diffusion chapter makes it; training the network takes some seconds."""
+    cloud = points.s_curve(10_000, generator=0)
+    net, _ = points.train(cloud, steps=1500)
+    return widgets.DiffusionField.from_net(net, cloud)
+
+
+# Widgets of something that is made here.
+PLAYED = {"GanReplay": gan_replay, "NoisingSteps": noising_steps, "DiffusionField": diffusion_field}
+CHAPTERS = {"games": "gan", "points": "diffusion"}  # modules whose widgets belong to another one's chapter
 
 
 def make(name, weights=None):

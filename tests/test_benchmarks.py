@@ -3,12 +3,13 @@
 import importlib.util
 import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-from gentut import checkpoints, data, gan, pixelcnn, training, vae
+from gentut import checkpoints, data, ddpm, gan, pixelcnn, training, vae
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -242,6 +243,225 @@ def test_mistakes_of_the_games_benchmark_are_clear(game, no_tf32, capsys):
     ]:
         with pytest.raises(SystemExit) as end:
             game.main(["--quick", *words.split()])
+        assert end.value.code == 2
+        assert re.search(what, capsys.readouterr().err)
+
+
+@pytest.fixture(scope="module")
+def denoising():
+    spec = importlib.util.spec_from_file_location("benchmark_of_ddpm", ROOT / "benchmarks/ddpm.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def quick_denoising(denoising, folder, *more):
+    """(record, words) of a run with tiny networks."""
+    out = folder / "results" / "record.json"
+    words = ["--quick", "--device", "cpu", "--data", "mnist-mini", "--updates", "2", "--rounds", "2", "--steps", "3",
+             *more, "--out", str(out)]
+    denoising.main(words)
+    return json.loads(out.read_text()), words
+
+
+def test_a_quick_run_of_the_denoising_alone(denoising, no_tf32, tmp_path, monkeypatch, capsys):
+    absent = [type(name, (), {"name": name}) for name in ("a-package-that-nobody-has", "nor-this-one")]
+    monkeypatch.setattr(denoising, "SIDES", (denoising.Gentut, *absent))
+    record, words = quick_denoising(denoising, tmp_path)
+    said = capsys.readouterr().out
+    assert record["quick"] and record["command"] == " ".join(["python", "benchmarks/ddpm.py", *words])
+    assert record["not_measured"] == {side.name: "not installed" for side in absent}
+    assert record["least_ratio"] == {"training": None, "sampling": None} and "at least" not in said
+    assert "a-package-that-nobody-has was not measured: not installed. It comes with: pip install" in said
+    assert record["n"] == {"updates": 2, "rounds": 2, "warm_up_updates": 2, "batch": 8, "pictures": 8, "steps": 3}
+    assert record["clock"] == ("cpu" if torch.get_num_threads() == 1 else "wall")
+    for look in ("pixels", "patches"):
+        size = record["networks"][look]["gentut"]
+        assert size["passes"] == 3 and size["within_a_tenth"] and set(size["off"].values()) == {0.0}
+        assert list(record["results"][look]) == ["fp32", "bf16"]
+        for found in record["results"][look].values():
+            for task, what, pictures in (("training", "training_step", 16), ("sampling", "pass", 24)):
+                assert list(found[task]) == ["gentut"]
+                each = found[task]["gentut"]
+                assert each["layout"] == "channels_last" and "gentut_is_faster" not in each
+                assert len(each["wall_seconds"]) == len(each["cpu_seconds"]) == 2
+                assert each["seconds"] == pytest.approx(sum(each[f"{record['clock']}_seconds"]) / 2, abs=2e-4)
+                floor = size[f"operations_of_a_{what}"] * pictures / found["matmul_operations_per_second"]
+                assert each["fraction_of_the_floor"] == pytest.approx(floor / each["seconds"], rel=0.05, abs=2e-4)
+            each = found["training"]["gentut"]
+            assert each["pictures_per_second"] == pytest.approx(16 / each["seconds"], rel=0.01)
+    assert {"cpu", "cores", "threads", "load_average_before"} <= record["machine"].keys()
+    assert {"python", "torch", "gentut"} <= record["versions"].keys() and f"written to {words[-1]}" in said
+
+
+def test_the_denoising_against_a_loop_by_hand(denoising, no_tf32, tmp_path, monkeypatch, capsys):
+    """A side of the test's own, with gentut's network in the loop that the packages are given."""
+    turns = []
+
+    class Own(denoising.Package):
+        name, load = "pytest", staticmethod(lambda: pytest)
+
+        def __init__(self, size, patch, device):
+            config = ddpm.Config(classes=0, patch=patch, **denoising.TINY["gentut"])
+            self.model = ddpm.build(config)
+            self.network = self.model.network
+
+        def loss(self, x):
+            return ddpm.losses(self.model, x, None, training.Noise(0, len(x)))["loss"].mean()
+
+        def sample(self, n, steps):
+            return ddpm.sample(self.model, n, steps=steps)
+
+        def train(self, images, precision, updates, batch):
+            turns.append((self.name, updates))
+            before = self.network.first.weight.clone()
+            took = super().train(images, precision, updates, batch)
+            assert not torch.equal(before, self.network.first.weight)  # it learns
+            return took
+
+    class Ours(denoising.Gentut):
+        def train(self, images, precision, updates, batch):
+            turns.append((self.name, updates))
+            return super().train(images, precision, updates, batch)
+
+    monkeypatch.setattr(denoising, "SIDES", (Ours, Own))
+    monkeypatch.setattr(denoising, "Gentut", Ours)
+    monkeypatch.setitem(denoising.TINY, "pytest", {})
+    record, _ = quick_denoising(denoising, tmp_path, "--look", "patches", "--updates", "4")
+    said = capsys.readouterr().out
+    assert list(record["networks"]) == ["patches"] and record["not_measured"] == {}
+    assert record["versions"]["pytest"] == pytest.__version__
+    sizes = record["networks"]["patches"]
+    counted = {name: [v for k, v in size.items() if k.startswith(("parameters", "operations"))]
+               for name, size in sizes.items()}
+    assert counted["pytest"] == counted["gentut"] and sizes["pytest"]["within_a_tenth"]
+    rounds = [turn for turn in turns if turn[1] == 4]
+    assert rounds == [("gentut", 4), ("pytest", 4)] * 4  # two rounds in two precisions, by turns
+    for found in record["results"]["patches"].values():
+        for task in ("training", "sampling"):
+            ours, own = found[task]["gentut"], found[task]["pytest"]
+            assert own["gentut_is_faster"] == pytest.approx(own["seconds"] / ours["seconds"], rel=0.02)
+            assert own["per_operation"] == own["gentut_is_faster"]  # all make the same operations
+            trials = own["trial_seconds"]
+            assert set(trials) == {"contiguous", "channels_last"} and own["layout"] == min(trials, key=trials.get)
+            assert f"gentut is {own['gentut_is_faster']:.2f} times as fast" in said
+    for task, least in record["least_ratio"].items():
+        assert least == min(found[task]["pytest"]["gentut_is_faster"]
+                            for found in record["results"]["patches"].values())
+    assert "at least {training:.2f} times as fast in training".format(**record["least_ratio"]) in said
+
+
+def test_the_operations_of_the_denoising_are_counted(denoising):
+    """For each place a convolution's weights, for each picture a linear layer's, and attention's two products."""
+    side = denoising.Gentut({"widths": (8, 16), "attention": True}, 2, torch.device("cpu"))
+    size, places = denoising.size_of(side), {}
+    for name, layer in side.network.named_modules():
+        layer.register_forward_hook(lambda layer, x, y, name=name: places.update({name: y.shape[2:].numel()}))
+    side.sample(1, 1)
+    layers = dict(side.network.named_modules())
+    used = sum(layer.weight.numel() * (places[name] if isinstance(layer, torch.nn.Conv2d) else 1)
+               for name, layer in layers.items() if isinstance(layer, (torch.nn.Conv2d, torch.nn.Linear)))
+    assert size["operations_of_a_pass"] == 2 * (used + 2 * 49**2 * 16)  # 7 x 7 places see each other
+    assert 2.5 < size["operations_of_a_training_step"] / size["operations_of_a_pass"] <= 3
+    assert size["parameters"] == sum(p.numel() for p in side.model.parameters())
+
+
+def test_networks_of_other_sizes_are_not_called_alike(denoising):
+    def size(parameters, operations):
+        return {"parameters": parameters, "operations_of_a_pass": operations, "operations_of_a_training_step": 300}
+
+    found = denoising.compared({"gentut": size(100, 100), "near": size(109, 91), "large": size(111, 100),
+                                "slow": size(100, 89)})
+    assert {name: each["within_a_tenth"] for name, each in found.items()} == {
+        "gentut": True, "near": True, "large": False, "slow": False}
+    assert found["near"]["off"] == {
+        "parameters": 0.09, "operations_of_a_pass": -0.09, "operations_of_a_training_step": 0.0}
+
+
+@pytest.mark.parametrize("look", ["pixels", "patches"])
+def test_the_packages_networks_are_of_gentuts_size(denoising, look):
+    sides, missing = denoising.installed()
+    if missing:
+        pytest.skip(f"needs the extra bench: {missing}")
+    cpu = torch.device("cpu")
+    made = [side(denoising.SIZES[look][side.name], denoising.PATCH[look], cpu) for side in sides]
+    sizes = denoising.compared({side.name: denoising.size_of(side) for side in made})
+    assert all(size["within_a_tenth"] for size in sizes.values()), sizes
+    assert [denoising.passes(side, 3) for side in made] == [3, 3, 3]
+
+
+def test_the_record_of_the_denoising_is_of_networks_of_one_size(denoising):
+    """The published numbers are those of both packages, of the networks as they are now, matched within 10 %."""
+    path = ROOT / "benchmarks/results/ddpm-cpu.json"
+    if not path.exists():
+        pytest.skip("not measured yet")
+    record = json.loads(path.read_text())
+    assert not record["quick"] and record["not_measured"] == {} and record["n"]["batch"] == 64
+    for look, table in denoising.SIZES.items():
+        sizes = record["networks"][look]
+        assert set(sizes) == set(table) and all(size["within_a_tenth"] for size in sizes.values())
+        now = denoising.size_of(denoising.Gentut(table["gentut"], denoising.PATCH[look], torch.device("cpu")))
+        assert {what: sizes["gentut"][what] for what in now} == now
+    assert record["least_ratio"] == denoising.least_ratio(record["results"])
+
+
+def test_a_sampler_with_other_passes_or_pictures_ends_the_denoising(denoising, monkeypatch):
+    side = denoising.Gentut(denoising.TINY["gentut"], 2, torch.device("cpu"))
+    assert denoising.passes(side, 3) == 3
+    whole = side.sample
+    for wrong, what in [
+        (lambda n, steps: whole(n, steps + 1), "made 4 passes where 3 steps were asked for"),
+        (lambda n, steps: 3 * whole(n, steps) - 1, "in -1 to 2"),
+        (lambda n, steps: whole(n, steps).flatten(1), r"of shape \(2, 784\)"),
+    ]:
+        monkeypatch.setattr(side, "sample", wrong)
+        with pytest.raises(SystemExit, match=what):
+            denoising.passes(side, 3)
+
+
+def test_a_package_that_does_not_load_is_left_out(denoising, monkeypatch, tmp_path):
+    """Above all one whose torchvision does not fit this torch; where that can be hidden, it is."""
+    def broken():
+        raise RuntimeError("operator torchvision::nms does not exist\nand more")
+
+    monkeypatch.setattr(denoising, "SIDES", (denoising.Gentut, type("S", (), {"name": "pytest", "load": broken})))
+    assert denoising.installed() == (
+        [denoising.Gentut], {"pytest": "cannot be loaded: operator torchvision::nms does not exist"})
+
+    for name in [n for n in sys.modules if n.split(".")[0] in ("torchvision", "denoising_diffusion_pytorch")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "torchvision", None)  # and whatever is put there is gone after the test
+    monkeypatch.delitem(sys.modules, "torchvision")
+    monkeypatch.syspath_prepend(tmp_path)
+    for name, text in [
+        ("torchvision/__init__.py", "from torchvision import part\nraise RuntimeError('it needs CUDA')"),
+        ("torchvision/part.py", ""),
+        ("denoising_diffusion_pytorch/__init__.py", "from .denoising_diffusion_pytorch import tqdm"),
+        ("denoising_diffusion_pytorch/denoising_diffusion_pytorch.py",
+         "from torchvision import transforms as T, utils\nfrom tqdm.auto import tqdm"),
+    ]:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert not denoising.torchvision_fits() and importlib.util.find_spec("torchvision") is None
+    inner = denoising.import_ddp().denoising_diffusion_pytorch
+    assert inner.tqdm(range(3), desc="silent") == range(3) and "torchvision.part" not in sys.modules
+    assert importlib.util.find_spec("torchvision") is None
+    for name in ("", ".denoising_diffusion_pytorch"):
+        monkeypatch.delitem(sys.modules, f"denoising_diffusion_pytorch{name}")
+
+
+def test_mistakes_of_the_denoisings_benchmark_are_clear(denoising, no_tf32, capsys):
+    for words, what in [
+        ("--rounds 0", "--updates, --rounds and --batch must be at least 1"),
+        ("--updates 0", "--updates, --rounds and --batch must be at least 1"),
+        ("--batch 0", "--updates, --rounds and --batch must be at least 1"),
+        ("--steps 1000", "--steps between 1 and 999"),
+        ("--look words", "invalid choice: 'words'"),
+        ("--data minst", "Did you mean 'mnist'"),
+        ("--device gpu", "unknown device|not supported"),
+    ]:
+        with pytest.raises(SystemExit) as end:
+            denoising.main(["--quick", *words.split()])
         assert end.value.code == 2
         assert re.search(what, capsys.readouterr().err)
 

@@ -11,19 +11,20 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gentut import Error, checkpoints, classifier, data, gan, metrics, pixelcnn, runs, vae
+from gentut import Error, checkpoints, classifier, data, ddpm, gan, metrics, pixelcnn, runs, vae
 
 TINY = vae.Config(encoder=(8,), decoder=(6,), data="mnist-mini", steps=1)
 SMALL = {
     "vae": (vae, TINY),
+    "ddpm": (ddpm, ddpm.Config(widths=(2, 2), embedding=4, data="mnist-mini", steps=1)),
     "classifier": (classifier, classifier.Config(width=2, data="mnist-mini", steps=1)),
     "gan": (gan, gan.Config(latent=3, generator=(4, 4, 4), discriminator=(2, 2, 2), data="mnist-mini", steps=1)),
     "pixelcnn": (pixelcnn, pixelcnn.Config(width=6, head=12, classes=10, kind="masked", data="mnist-mini", steps=1)),
     "gated": (pixelcnn, pixelcnn.Config(width=6, head=12, levels=4, data="mnist-mini", steps=1)),
 }
-PAGE = ("dcgan", "pixelcnn-page", "vae-2d")  # networks that travel inside a page
+PAGE = ("dcgan", "ddpm-page", "pixelcnn-page", "vae-2d")  # networks that travel inside a page
 NAMES = checkpoints.names()
-FAMILIES = {"classifier": classifier, "gan": gan, "pixelcnn": pixelcnn, "vae": vae}
+FAMILIES = {"classifier": classifier, "ddpm": ddpm, "gan": gan, "pixelcnn": pixelcnn, "vae": vae}
 PUBLISHED = {name: chapter for chapter in FAMILIES.values() for name in chapter.PUBLISHED}
 
 
@@ -200,7 +201,7 @@ def test_the_families_are_not_mixed_up(one_of_each):
     chapter, _, path = one_of_each
     family, setting = {  # of another family, and the first setting that it does not have
         vae: ("pixelcnn", "latent"), pixelcnn: ("vae", "kind"),
-        classifier: ("gan", "width"), gan: ("classifier", "kind"),
+        classifier: ("gan", "width"), gan: ("classifier", "kind"), ddpm: ("vae", "schedule"),
     }[chapter]
     runs.write_json(path.with_suffix(".json"), {**checkpoints.card(path), "family": family})
     with pytest.raises(Error, match=f"unknown setting '{setting}'"):
@@ -356,8 +357,8 @@ def test_every_card_is_complete(name):
     # a PixelCNN on the training pictures would take the better part of an hour more
     assert {"test", "mini", *(["train"] if card["family"] == "vae" else [])} <= card["metrics"].keys()
     for part in card["metrics"].values():
-        assert part["n"] >= 1000
-        if card["family"] == "gan":
+        assert part["n"] >= (200 if card["family"] == "ddpm" else 1000)  # a diffusion model draws slowly
+        if "ratio" in part:
             assert str(part["n"]) in part["reference"] and sum(part["shares"]) == pytest.approx(1)
             assert part["ratio"] == part["frechet"] / part["floor"] and part["seed"] == 0
         else:
@@ -416,8 +417,20 @@ def again_for_classifier(name, stated):
     return classifier.evaluate(checkpoints.load(name, "cpu"), "mnist-mini", n=stated["n"]), set()
 
 
-AGAIN = {vae: again_for_vae, pixelcnn: again_for_pixelcnn, gan: again_for_gan, classifier: again_for_classifier}
+def again_for_ddpm(name, stated):
+    """The pictures again, or the loss again for a network of clothes."""
+    model = checkpoints.load(name, "cpu")
+    if "loss" in stated:
+        return ddpm.test_loss(model, "mnist-mini", n=stated["n"], seed=stated["seed"]), set()
+    model.to(memory_format=torch.channels_last)
+    how = {k: stated[k] for k in ("n", "seed", "steps", "eta", "variance", "guidance")}
+    return ddpm.evaluate(model, "mnist", **how), set()
+
+
+AGAIN = {classifier: again_for_classifier, ddpm: again_for_ddpm, gan: again_for_gan, pixelcnn: again_for_pixelcnn,
+         vae: again_for_vae}
 ROUNDING = {
+    ddpm: {"abs": 0.0101, "rel": 1e-2},  # of 200 pictures two; rounding grows from step to step
     vae: {"abs": 0.005, "rel": 1e-5},
     pixelcnn: {"abs": 0, "rel": 1e-5},
     gan: {"abs": 0.0021, "rel": 1e-3},  # of 1,000 pictures two may fall on the other side of a border

@@ -255,7 +255,7 @@ WRONG = {
     "sample n": ("sample vae-one --n 0", "n must be at least 1, got 0"),
     "sample format": ("sample vae-one --out sheet.jpg", "--out must name a .png file, got 'sheet.jpg'"),
     "sample nowhere": ("sample vae-one --out foreign/thesis.txt/a.png", "could not write foreign/thesis.txt/a.png"),
-    "reproduce": ("reproduce vae-three", "unknown published network 'vae-three'. There are: classifier, gan-one"),
+    "reproduce": ("reproduce vae-three", "unknown published network 'vae-three'. There are: classifier, .*gan-one"),
     "loss": ("train gan --scale test --out X --set loss=hinge", "unknown loss 'hinge'. There are: saturating, non-sat"),
     "widths": ("train gan --scale test --out X --set generator=8,8", "a dcgan has three widths in its generator"),
     "shift": ("train classifier --scale test --out X --set shift=9", "shift in 0 to 4, got 32 and 9"),

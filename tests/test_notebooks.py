@@ -15,8 +15,9 @@ from gentut import data, figures, vae, widgets
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "book").glob("*.ipynb"))
 # Notebooks that are chapters, with the number that their equations start with.
-CHAPTERS = {"probability": 1, "information": 2, "variational": 3, "markov": 4, "pixelcnn": 5, "vae": 6, "gan": 7}
-TRAINING = {"gan", "pixelcnn", "vae"}  # chapters that train a network
+CHAPTERS = {"probability": 1, "information": 2, "variational": 3,
+            "markov": 4, "pixelcnn": 5, "vae": 6, "gan": 7, "diffusion": 8, "ddpm": 9}
+TRAINING = {"ddpm", "gan", "pixelcnn", "vae"}  # chapters that train a network
 
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 every_chapter = pytest.mark.parametrize("name", CHAPTERS)
@@ -403,3 +404,160 @@ def test_what_the_gan_chapter_says_of_transposed_convolutions_and_norms_is_true(
         assert covered.unique().tolist() == counts
     got = play("gan", "setup", "shapes", "norms")
     assert got["apart"]["group norm"] < 1e-5 and got["apart"]["batch norm"] > 0.01
+
+
+@pytest.fixture(scope="module")
+def painted():
+    """The cells of the chapter on DDPM that only look at the published network, without its trainings."""
+    ids = ("denoise", "class-means", "reach", "time-matters", "norms", "attention", "loss-by-time", "ema", "paint",
+           "steps", "variances-seen", "guidance", "built-in", "break-time", "break-sigma", "ode", "straight")
+    return play("ddpm", "setup", *ids)
+
+
+def test_what_the_ddpm_chapter_says_of_the_trained_network_is_true(painted):
+    errors = list(painted["off"].values())
+    assert errors == sorted(errors) and errors[0] < 0.03  # "Little noise is taken out nearly without loss"
+    off_own, off_other, classes = (painted[name] for name in ("off_own", "off_other", "classes"))
+    assert off_own[classes == 10].mean() < 0.06  # no label: the guess at T is the mean of all digits
+    assert off_own[classes < 10].mean() < off_other[classes < 10].mean() / 1.5
+    assert painted["far"][900] > painted["far"][20] + 0.1
+    for true, best in painted["best_told"].items():
+        assert abs(best - true) <= 50, "smallest where it is told the truth, or next to it"
+    assert "the truth, or next to it. To claim too little noise does more harm" in text_of("ddpm", "time-read")
+    lies, errors = painted["lies"], painted["errors"]  # of true t = 700
+    assert errors[lies.index(500)] > errors[lies.index(900)]
+    spread = {name: losses.std().item() for name, losses in painted["by_batch"].items()}
+    assert spread["one from each part"] < 0.85 * spread["independent times"]
+    loss, t = painted["each"], painted["when"]
+    assert loss[t > 900].mean() > 1.3 * loss[(t > 300) & (t < 600)].mean()  # "It is large at both ends"
+    assert loss[t < 20].mean() > 1.3 * loss[(t > 300) & (t < 600)].mean()
+    assert painted["calm"] < painted["restless"] / 2  # the moving average "stays closer"
+
+
+def test_what_the_ddpm_chapter_says_of_its_blocks_is_true(painted):
+    assert painted["change"]["group"] < 1e-5 and painted["change"]["batch"] > 0.5
+    assert painted["moved"] < 1e-4 and painted["same"] < 1e-4
+
+
+def test_what_the_ddpm_chapter_says_of_samplers_is_true(painted):
+    assert max(painted["agree"].values()) < 1e-3  # its own sampler is the package's
+    away, most = painted["away"], painted["most"]
+    along = [away[f"η = 0, {k} steps"] for k in (1, 2, 5, 10, 20, most)]
+    assert along == sorted(along, reverse=True) and along[-1] == 0
+    for seed in (0, 1):  # "every seed takes a way of its own"
+        assert away[f"η = 1, 50 steps, seed {seed}"] > 5 * along[3]
+    grains = painted["grains"]
+    assert grains["beta, 5 steps"] > 1.15 * grains["posterior, 5 steps"]  # "what is left is grain"
+    assert grains["beta, 50 steps"] < 1.15 * grains["posterior, 50 steps"]  # "In 50 steps both will do"
+    assert painted["off_ode"] < 1e-4 and painted["straight"] < 1e-4 and painted["step_off"] < 1e-4
+    assert painted["lost"] < 0.1  # "The digit comes back"
+
+
+def test_what_the_ddpm_chapter_says_of_guidance_is_true(painted):
+    obeyed, variety, grey = zip(*(painted["guided"][w] for w in (0, 1, 6)), strict=True)
+    assert obeyed[2] >= obeyed[0] > 0.6 and painted["guided"][-1][0] < 0.5
+    assert painted["times_as_far"] == pytest.approx(1 / (1 - painted["built_in"]), rel=0.2)  # (9.13)
+    assert list(variety) == sorted(variety, reverse=True) and grey[2] > 1.1 * grey[0]
+
+
+def test_the_wrong_time_passes_its_stated_threshold(painted):
+    stated = text_of("ddpm", "break-time-read")
+    assert "fewer than 3 of 10 digits are as asked" in stated
+    assert "more than half as bright again as the healthy ones; so they are with a time that never changes" in stated
+    (good, grey), (obeyed, brighter), (_, same) = painted["wrong_time"].values()
+    assert list(painted["wrong_time"])[1:] == ["number of the step", "always 500"]
+    assert obeyed < 0.3 and good > 0.6 and brighter > 1.5 * grey and same > 1.5 * grey
+
+
+def test_the_wrong_noise_passes_its_stated_threshold(painted):
+    stated = text_of("ddpm", "break-sigma-read")
+    assert "less than a third of the healthy distance, though no fewer are as asked" in stated
+    assert "the grain is more than half as much again" in stated
+    assert list(painted["wrong_noise"]) == ["healthy", "noise forgotten", "root taken twice"]
+    (good, variety, grain), (obeyed, alike, _), (*_, coarse) = painted["wrong_noise"].values()
+    assert alike < variety / 3 and obeyed >= good and coarse > 1.5 * grain
+
+
+def test_a_loss_with_no_network_in_it_moves_nothing():
+    got = play("ddpm", "setup", "break-loss")
+    stated = text_of("ddpm", "break-loss-read")
+    assert "not one weight changes, and the loss stays within a twentieth of its first value" in stated
+    assert "the healthy one falls by more than a third" in stated
+    first, last, moved = got["learnt"]["the notes'"]
+    assert moved == 0 and abs(last - first) < first / 20 and "does not require grad" in got["complaint"]
+    first, last, moved = got["learnt"]["healthy"]
+    assert moved > 0 and last < first * 2 / 3
+
+
+def test_training_on_pictures_in_the_wrong_range_shows_in_the_greys():
+    grey = play("ddpm", "setup", "break-range")["brightness"]
+    stated = text_of("ddpm", "break-range-read")
+    assert "above 0.4, more than a fifth of the whole range above the healthy network's" in stated
+    assert grey["in [0, 1]"] > 0.4 and grey["in [0, 1]"] > grey["healthy"] + 0.2
+
+
+def test_the_notes_schedule_leaves_a_fifth_of_the_picture():
+    ends = play("ddpm", "setup", "reached")["ends"]
+    left = {name: schedule.alpha_bar[-1].sqrt().item() for name, schedule in ends.items()}
+    assert left["linear, T = 300"] == pytest.approx(0.2192, abs=1e-3)  # "a fifth of it is left"
+    assert left["linear, T = 1000"] < 0.01 and left["cosine, T = 1000"] < 0.001
+
+
+@pytest.fixture(scope="module")
+def plane():
+    """The diffusion chapter's network in the plane, shortly trained, and its faults."""
+    return play("diffusion", "setup", "schedules", "sampler", "forward-panels", "train", "backward-panels", "distance",
+                "bug", "break-sampler", "break-time")
+
+
+def test_a_schedule_that_does_not_reach_noise_harms_what_the_chapter_says(plane):
+    stated = text_of("diffusion", "bug-read")
+    assert "in three of the four cases the notes' points are more than 1.5 times as far from fresh data" in stated
+    assert "DDPM at a tenth of the size, they are less than two thirds as far as DDIM's" in stated
+    damage = plane["damage"]
+    for size, sampler in ((1.0, "DDPM"), (1.0, "DDIM"), (0.1, "DDIM")):
+        assert damage[size, sampler, "notes"] > 1.5 * damage[size, sampler, "reaches noise"], (size, sampler)
+    assert damage[0.1, "DDPM", "notes"] < 2 / 3 * damage[0.1, "DDIM", "notes"]
+    # "the right width" mends the small S and not the large one
+    assert damage[0.1, "DDIM", "right width"] < 2 / 3 * damage[0.1, "DDIM", "notes"]
+    assert damage[1.0, "DDIM", "right width"] > 1.5 * damage[1.0, "DDIM", "reaches noise"]
+
+
+def test_a_wrong_sigma_and_an_index_off_by_one_pass_their_stated_thresholds(plane):
+    stated = text_of("diffusion", "break-sampler-read")
+    assert "less than 0.8 of the healthy one's, and without any noise less than a tenth of it" in stated
+    assert "more than twice as far from the S as the healthy ones" in stated
+    assert list(plane["symptoms"]) == ["data", "healthy", "σ² for σ", "no z", "index −1"]
+    _, healthy, squared, silent, index = plane["symptoms"].values()
+    assert squared[0] < 0.8 * healthy[0] and silent[0] < 0.1 * healthy[0]
+    assert index[1] > 2 * healthy[1]
+
+
+def test_a_network_that_is_not_told_the_time_passes_its_stated_threshold(plane):
+    assert "more than twice that of the network that was told" in text_of("diffusion", "break-time-read")
+    told, untold = (plane["time_symptoms"][name][2] for name in ("told", "not told"))
+    assert untold > 2 * told
+
+
+def test_small_steps_back_are_gaussian_and_the_posterior_is_bayes_rule():
+    got = play("diffusion", "setup", "chain-table", "reverse-picture", "posterior-grid")
+    off = got["off"]
+    assert off[0.9] > 0.3 and off[0.5] > 0.3 and 0.05 > off[0.005] >= 0  # "It falls to nearly nothing"
+    assert (got["by_bayes"] - got["by_formula"]).abs().max() < 1e-9
+    for _, *both in got["rows"]:
+        assert both[0] == pytest.approx(both[1], abs=0.06) and both[2] == pytest.approx(both[3], abs=0.08)
+
+
+def test_the_notes_exponent_without_its_square_is_no_density():
+    rows = play("diffusion", "setup", "no-square")["rows"]
+    assert [right for _, right, _ in rows][-1] == pytest.approx(1, abs=1e-6)
+    sums = [wrong for *_, wrong in rows]  # of a grid that is twice as wide each time
+    assert all(sums[k + 1] > 5 * sums[k] for k in range(3))
+
+
+def test_the_bound_lies_above_the_entropy_and_comes_down_with_more_steps():
+    got = play("diffusion", "setup", "chain-table", "chain-map", "best-eps", "nats")
+    best, posterior, cloud = got["gaps"].values()
+    assert all(gap > 0 for gap in best + posterior + cloud)
+    assert best[1] < best[0] / 2 and best[2] < best[1] / 2  # of four times as many steps: "half for twice as many"
+    assert min(posterior) > 1 and min(cloud) > 0.8  # more steps do not mend them

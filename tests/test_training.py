@@ -614,6 +614,38 @@ def test_each_process_draws_its_rows_of_the_same_noise():
     assert abs(z.mean()) < 0.02 and abs(z.std() - 1) < 0.02
 
 
+@pytest.mark.parametrize("total", [1, 7, 128, 1000])
+def test_stratified_numbers_lie_one_in_each_of_equal_parts(total):
+    halves = (slice(0, total // 2), slice(total // 2, total))
+    for seed in range(20):
+        u = training.Noise(seed, total).stratified()
+        assert u.shape == (total,) and u.dtype == torch.float32 and u.min() >= 0 and u.max() < 1
+        inside = u.double() * total - torch.arange(total)
+        assert inside.min() >= -1e-3 and inside.max() <= 1 + 1e-3  # rounding in float32 is 1e-7 · total
+        assert torch.equal(u, torch.cat([training.Noise(seed, total, rows).stratified() for rows in halves]))
+        assert torch.equal(u, training.Noise(seed, total).stratified())
+        assert not torch.equal(u, training.Noise(seed + 1, total).stratified())
+
+
+def test_stratified_numbers_are_uniform_and_their_mean_hardly_varies():
+    drawn = torch.stack([training.Noise(seed, 16).stratified() for seed in range(2000)]).double()
+    inside = (drawn * 16) % 1  # the place within a part: uniform itself
+    assert abs(inside.mean() - 0.5) < 5 / math.sqrt(12 * inside.numel())
+    assert (inside.flatten().histc(10, 0, 1) / inside.numel() - 0.1).abs().max() < 5 * 0.3 / math.sqrt(inside.numel())
+    # variance of a mean of 16: 1 / (12 · 16) for independent numbers, 1 / (12 · 16³) for these
+    assert drawn.mean(1).var().item() == pytest.approx(1 / (12 * 16**3), rel=0.2)
+    one, other = training.Noise(0, 16), training.Noise(0, 16)
+    assert not torch.equal(one.stratified(), one.stratified())  # the next numbers, like every other draw
+    assert torch.equal(other.stratified(), training.Noise(0, 16).stratified())
+
+
+@pytest.mark.parametrize(("seed", "total"), [(53_913, 128), (0, 1 << 24)])
+def test_stratified_numbers_stay_below_1_where_rounding_would_not(seed, total):
+    """127 + u rounds up to 128 in float32 if u is above 1 - 2^-18, as with the first seed."""
+    last = training.Noise(seed, total).stratified()[-1]
+    assert last < 1 and (last * 1000).long() == 999
+
+
 ALONE = (training.Turn(vae.losses),)
 
 

@@ -17,6 +17,9 @@ _HOMES = {
     "MoonMorph": "vae",
     "LatentWalk": "gan",
     "GanReplay": "games",
+    "NoisingSteps": "diffusion",
+    "DiffusionField": "points",
+    "ReverseDiffusion": "ddpm",
     "pack": "base",
 }
 

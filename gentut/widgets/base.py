@@ -1,6 +1,7 @@
 """What every widget shares: its JavaScript as one module, and networks as bytes that `nn.js` can run."""
 
 import math
+import numbers
 import re
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from gentut import Error, choose
 
 FOLDER = Path(__file__).parent
 PRECISIONS = ("int8", "float16")
+SEEDS = 2**31 - 1  # the largest
 
 # Up to this many weights a layer keeps float16 even at "int8": the bytes are in the layers that touch pixels, and the
 # others decide where everything lands. (On `vae-2d`, int8 in these would move a code by a third of its own spread.)
@@ -20,6 +22,7 @@ SMALL = 40_000
 
 _ACTIVATIONS = {nn.ReLU: "relu", nn.SiLU: "silu", nn.Tanh: "tanh", nn.Sigmoid: "sigmoid"}
 _SHAPES = (nn.Flatten, nn.Unflatten, nn.Identity)  # nn.js works on flat arrays, so these do nothing there
+_MOVERS = {nn.PixelUnshuffle: "pixel_unshuffle", nn.PixelShuffle: "pixel_shuffle", nn.Upsample: "upsample"}
 _CONVOLUTIONS = {nn.Conv2d: "conv2d", nn.ConvTranspose2d: "conv_transpose2d"}
 _WEIGHTED = (nn.Linear, *_CONVOLUTIONS)
 _IMPORT = re.compile(r'^import\s[^;]*?from\s+"\./([\w-]+\.js)";\n', re.MULTILINE)
@@ -66,9 +69,10 @@ def pack(module, precision="int8", inputs=None, shape=None):
     """Turn a feed-forward network into (spec, bytes) for `nn.js`.
 
     `module` is a layer or a (nested) nn.Sequential of Linear, Conv2d, ConvTranspose2d, GroupNorm, ReLU, SiLU, GELU,
-    Tanh, Sigmoid, Flatten, Unflatten, Identity. `spec` is a list of dicts, one an operation, with byte offsets into
-    `bytes`. At "int8" each row of a weight matrix is stored as whole numbers from -127 to 127 and one float32 scale;
-    small layers stay float16. Biases and the weights of group norms are float32.
+    Tanh, Sigmoid, PixelUnshuffle, PixelShuffle, Upsample (nearest, by a whole number), Flatten, Unflatten, Identity.
+    `spec` is a list of dicts, one an operation, with byte offsets into `bytes`. At "int8" each row of a weight matrix
+    is stored as whole numbers from -127 to 127 and one float32 scale; small layers stay float16. Biases and the weights
+    of group norms are float32.
     `inputs`, (batch, in) or (batch, *shape) such as the network will see, makes the rounding several times less
     harmful: see `round_rows`. `shape`: that of one input, (channels, rows, columns), where the network does not begin
     with a Linear layer and has convolutions. Raises Error for any other layer or precision, and for a convolution or a
@@ -107,8 +111,10 @@ def pack(module, precision="int8", inputs=None, shape=None):
             spec.append({"op": "gelu" if layer.approximate == "none" else "gelu_tanh"})
         elif type(layer) in _ACTIVATIONS:
             spec.append({"op": _ACTIVATIONS[type(layer)]})
+        elif type(layer) in _MOVERS:
+            spec.append(_mover(layer, shape))
         elif not isinstance(layer, _SHAPES):
-            kinds = (*_WEIGHTED, nn.GroupNorm, *_ACTIVATIONS, nn.GELU, *_SHAPES)
+            kinds = (*_WEIGHTED, nn.GroupNorm, *_ACTIVATIONS, nn.GELU, *_MOVERS, *_SHAPES)
             known = ", ".join(kind.__name__ for kind in kinds)
             raise Error(f"a page cannot run the layer {layer}. It runs: {known}, and nn.Sequential of them.")
         if x is not None and not isinstance(layer, (*_WEIGHTED, nn.GroupNorm)):
@@ -149,6 +155,18 @@ def _group_norm(layer, shape):
     weight, bias = (v.detach().cpu().float().numpy().astype("<f4") for v in given)
     check_finite(layer, weight, bias)
     return op | {"eps": layer.eps}, weight, bias
+
+
+def _mover(layer, shape):
+    """A layer that only moves or repeats pixels as an entry of the spec."""
+    if isinstance(layer, nn.Upsample):
+        factor = layer.scale_factor
+        if layer.mode != "nearest" or isinstance(factor, tuple) or factor is None or factor < 1 or factor % 1:
+            raise Error(f"a page repeats pixels a whole number of times (nearest, scale_factor=2), not {layer}")
+    else:
+        factor = getattr(layer, "downscale_factor", None) or layer.upscale_factor
+    _check_channels(layer, shape[0] if shape else 0, shape, 3)
+    return {"op": _MOVERS[type(layer)], "channels": shape[0], "size": [*shape[1:]], "factor": int(factor)}
 
 
 def _check_channels(layer, channels, shape, axes=None):
@@ -214,6 +232,13 @@ class Store:
         return b"".join(self.parts)
 
 
+def whole(name, value, low, high):
+    """The value as an int; raises Error unless it is a whole number from low to high."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or not low <= value <= high:
+        raise Error(f"{name} must be a whole number from {low} to {high}, got {value!r}")
+    return int(value)
+
+
 def uniforms(seed, n):
     """The n numbers in [0, 1) that a page draws from `seed`, as a list.
 
@@ -226,6 +251,17 @@ def uniforms(seed, n):
         t = (t + ((t ^ t >> 7) * (61 | t) & 0xFFFFFFFF) & 0xFFFFFFFF) ^ t
         drawn.append((t ^ t >> 14) / 2**32)
     return drawn
+
+
+def normals(seed, n):
+    """The n numbers from N(0, 1) that a page draws from `seed` (0 to SEEDS), as a list.
+
+    Box and Muller's formula makes each of two uniform numbers: the same in Python and in JavaScript but for the last
+    digit of the logarithm and the cosine.
+    """
+    drawn = uniforms(whole("seed", seed, 0, SEEDS), 2 * n)
+    pairs = zip(drawn[::2], drawn[1::2], strict=True)
+    return [math.sqrt(-2 * math.log(1 - u)) * math.cos(2 * math.pi * v) for u, v in pairs]
 
 
 def check_finite(layer, *arrays):
@@ -263,11 +299,14 @@ def round_rows(weight, inputs=None):
     return rows, scale
 
 
-def pack_all(modules, precision="int8", inputs=None):
-    """Pack several networks into one Bytes trait: {name: module} → ({name: spec}, bytes). inputs: {name: batch}."""
+def pack_all(modules, precision="int8", inputs=None, shapes=None):
+    """Pack several networks into one Bytes trait: {name: module} → ({name: spec}, bytes).
+
+    inputs: {name: batch}, shapes: {name: shape}, where `pack` wants them.
+    """
     specs, parts, start = {}, [], 0
     for name, module in modules.items():
-        spec, raw = pack(module, precision, (inputs or {}).get(name))
+        spec, raw = pack(module, precision, (inputs or {}).get(name), (shapes or {}).get(name))
         places = ("weight", "scale", "bias")
         specs[name] = [{k: v + start if k in places else v for k, v in op.items()} for op in spec]
         parts.append(raw)

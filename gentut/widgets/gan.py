@@ -1,6 +1,5 @@
 """The GAN chapter's widget LatentWalk: a generator that draws in the page, along a path between two z."""
 
-import math
 import numbers
 
 import anywidget
@@ -12,23 +11,12 @@ from torch import nn
 from gentut import Error, choose
 
 from . import base
+from .base import SEEDS, normals, whole
 
 PATHS = ("spherical", "straight")
 MOST = 10.0  # no number of a z may be larger: a standard normal one practically never is
 LATENTS = (2, 40)  # a slider for each must fit under the picture
 MOST_BYTES = 700_000
-SEEDS = 2**31 - 1
-
-
-def normals(seed, n):
-    """The z that the widget draws from `seed`: n numbers from N(0, 1), as a list.
-
-    Box and Muller's formula makes each of two uniform numbers: the same in Python and in JavaScript but for the last
-    digit of the logarithm and the cosine.
-    """
-    drawn = base.uniforms(_whole("seed", seed, 0, SEEDS), 2 * n)
-    pairs = zip(drawn[::2], drawn[1::2], strict=True)
-    return [math.sqrt(-2 * math.log(1 - u)) * math.cos(2 * math.pi * v) for u, v in pairs]
 
 
 def between(z_a, z_b, t, path="spherical"):
@@ -99,8 +87,8 @@ class LatentWalk(anywidget.AnyWidget):
         if not LATENTS[0] <= latent <= LATENTS[1]:
             raise Error(f"LatentWalk has a slider for each latent: {LATENTS[0]} to {LATENTS[1]}, not {latent}")
         state = {
-            "seed_a": _whole("seed_a", seed_a, 0, SEEDS),
-            "seed_b": _whole("seed_b", seed_b, 0, SEEDS),
+            "seed_a": whole("seed_a", seed_a, 0, SEEDS),
+            "seed_b": whole("seed_b", seed_b, 0, SEEDS),
             "position": _position(position),
             "path": choose("path", path, PATHS),
         }
@@ -136,7 +124,7 @@ class LatentWalk(anywidget.AnyWidget):
 
     @traitlets.validate("seed_a", "seed_b")
     def _valid_seed(self, proposal):
-        return _whole(proposal["trait"].name, proposal["value"], -1, SEEDS)
+        return whole(proposal["trait"].name, proposal["value"], -1, SEEDS)
 
     @traitlets.validate("position")
     def _valid_position(self, proposal):
@@ -171,12 +159,6 @@ class LatentWalk(anywidget.AnyWidget):
 
 def _near(a, b):
     return len(a) == len(b) and all(abs(v - w) < 1e-9 for v, w in zip(a, b, strict=True))
-
-
-def _whole(name, value, low, high):
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or not low <= value <= high:
-        raise Error(f"{name} must be a whole number from {low} to {high}, got {value!r}")
-    return int(value)
 
 
 def _position(value):

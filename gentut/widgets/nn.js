@@ -102,12 +102,18 @@ function outgoing({ op, size, kernel, stride, padding, dilation, extra }) {
   return [along(0), along(1)];
 }
 
+const area = ({ size: [rows, columns] }) => rows * columns;
+
 // How many numbers an operation takes and gives for one input; those that are not listed change no shape.
 const WIDTHS = {
   linear: op => [op.in, op.out],
   conv2d: op => [op.in * op.size[0] * op.size[1], op.out * outgoing(op)[0] * outgoing(op)[1]],
   group_norm: op => [op.channels * op.pixels, op.channels * op.pixels],
+  attention: op => [3 * op.width * op.pixels, op.width * op.pixels],
+  upsample: op => [op.channels * area(op), op.channels * area(op) * op.factor ** 2],
+  pixel_shuffle: op => [op.channels * area(op), op.channels * area(op)],
 };
+WIDTHS.pixel_unshuffle = WIDTHS.pixel_shuffle;
 WIDTHS.conv_transpose2d = WIDTHS.conv2d;
 const IN_PLACE = new Set(["group_norm", ...Object.keys(ACTIVATIONS)]);
 
@@ -196,7 +202,66 @@ const MAKERS = {
       return x;
     };
   },
+
+  // Every place looks at every other, one head: out = softmax(qᵀ k / √width) v over the places. Each picture brings q, k and
+  // v one after the other, (width, pixels) each.
+  attention({ width: C, pixels: n }, bytes, room) {
+    const y = new Float32Array(C * n * room), seen = new Float64Array(n), scale = 1 / Math.sqrt(C);
+    return (x, batch) => {
+      for (let b = 0; b < batch; b++) {
+        const q = 3 * b * C * n, k = q + C * n, v = k + C * n, to = b * C * n;
+        for (let i = 0; i < n; i++) {
+          seen.fill(0);
+          for (let c = 0; c < C; c++) { const own = x[q + c * n + i] * scale; for (let j = 0, p = k + c * n; j < n; j++, p++) seen[j] += own * x[p]; }
+          let most = -Infinity, sum = 0;
+          for (let j = 0; j < n; j++) if (seen[j] > most) most = seen[j];
+          for (let j = 0; j < n; j++) sum += seen[j] = Math.exp(seen[j] - most);
+          for (let c = 0; c < C; c++) {
+            let got = 0;
+            for (let j = 0, p = v + c * n; j < n; j++, p++) got += seen[j] * x[p];
+            y[to + c * n + i] = got / sum;
+          }
+        }
+      }
+      return y;
+    };
+  },
+
+  // Each pixel becomes factor x factor of them. `channels`, `size`: of what comes in.
+  upsample({ channels: C, size: [rows, columns], factor: f }, bytes, room) {
+    const wide = columns * f, y = new Float32Array(C * rows * wide * f * room);
+    return (x, batch) => {
+      for (let row = 0, p = 0; row < batch * C * rows * f; row++) {
+        const from = Math.floor(row / f) * columns;
+        for (let c = 0; c < wide; c++, p++) y[p] = x[from + Math.floor(c / f)];
+      }
+      return y;
+    };
+  },
+
+  // factor x factor pixels become as many channels of one place, and back. `channels`, `size`: of what comes in.
+  pixel_unshuffle: ({ channels, size: [rows, columns], factor }, bytes, room) => mover(unshuffled(channels, rows, columns, factor), room),
+  pixel_shuffle: ({ channels, size: [rows, columns], factor }, bytes, room) => {
+    const places = unshuffled(channels / factor ** 2, rows * factor, columns * factor, factor), back = new Int32Array(places.length);
+    places.forEach((from, to) => { back[from] = to; });
+    return mover(back, room);
+  },
 };
+
+// Where the pixels of pictures (channels, rows, columns) stand that torch's PixelUnshuffle puts first, second, ...
+function unshuffled(channels, rows, columns, f) {
+  const places = new Int32Array(channels * rows * columns);
+  let k = 0;
+  for (let c = 0; c < channels; c++) for (let i = 0; i < f; i++) for (let j = 0; j < f; j++)
+    for (let r = i; r < rows; r += f) for (let s = j; s < columns; s += f, k++) places[k] = (c * rows + r) * columns + s;
+  return places;
+}
+// A step that puts numbers elsewhere: number k of what it gives stood at from[k].
+function mover(from, room) {
+  const n = from.length, y = new Float32Array(n * room);
+  return (x, batch) => { for (let b = 0; b < batch * n; b += n) for (let k = 0; k < n; k++) y[b + k] = x[b + from[k]]; return y; };
+}
+
 for (const [name, f] of Object.entries(ACTIVATIONS))
   MAKERS[name] = ({ width }) => (x, batch) => { for (let i = 0, n = width * batch; i < n; i++) x[i] = f(x[i]); return x; };
 
@@ -225,6 +290,18 @@ export function network(spec, bytes, room = 1) {
 // One layer alone, for networks that are more than a chain: layer(op, bytes, room) gives the step (x, batch) => y. Of an
 // activation or a group norm mind that it changes x itself.
 export const layer = (op, bytes, room = 1) => MAKERS[op.op](op, bytes, room);
+
+// gentut.unet.time_embedding: sines, then cosines of t at `width` / 2 frequencies from 1 down to nearly 1/10,000.
+export function timeEmbedding(t, width) {
+  const half = width / 2, angles = Array.from({ length: half }, (_, k) => t * Math.exp((-Math.log(10000) / half) * k));
+  return Float32Array.from([...angles.map(Math.sin), ...angles.map(Math.cos)]);
+}
+
+// A table (rows, width) of float16 numbers at op.weight; row(k) is its k-th.
+export function embedding({ rows, width, weight }, bytes) {
+  const table = float16(bytes, weight, rows * width);
+  return { row: k => table.subarray(k * width, (k + 1) * width) };
+}
 
 // A convolution that looks at earlier pixels only, a step at a time: gentut.drawing's _Window in JavaScript. It owns the
 // canvas of features that it looks at, `size` rows and columns with zeros beyond the border. put(row, column, features,
