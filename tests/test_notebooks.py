@@ -542,7 +542,7 @@ def test_a_network_that_is_not_told_the_time_passes_its_stated_threshold(plane):
 def test_small_steps_back_are_gaussian_and_the_posterior_is_bayes_rule():
     got = play("diffusion", "setup", "chain-table", "reverse-picture", "posterior-grid")
     off = got["off"]
-    assert off[0.9] > 0.3 and off[0.5] > 0.3 and 0.05 > off[0.005] >= 0  # "It falls to nearly nothing"
+    assert off[0.9] > 0.3 and off[0.5] > 0.3 and 0.05 > off[0.005] >= 0  # "For small steps it is nearly nothing"
     assert (got["by_bayes"] - got["by_formula"]).abs().max() < 1e-9
     for _, *both in got["rows"]:
         assert both[0] == pytest.approx(both[1], abs=0.06) and both[2] == pytest.approx(both[3], abs=0.08)
