@@ -340,10 +340,11 @@ def test_the_denoising_against_a_loop_by_hand(denoising, no_tf32, tmp_path, monk
     for found in record["results"]["patches"].values():
         for task in ("training", "sampling"):
             ours, own = found[task]["gentut"], found[task]["pytest"]
-            assert own["gentut_is_faster"] == pytest.approx(own["seconds"] / ours["seconds"], rel=0.02)
+            assert own["gentut_is_faster"] == pytest.approx(own["seconds"] / ours["seconds"], rel=0.1)
             assert own["per_operation"] == own["gentut_is_faster"]  # all make the same operations
             trials = own["trial_seconds"]
-            assert set(trials) == {"contiguous", "channels_last"} and own["layout"] == min(trials, key=trials.get)
+            assert set(trials) == {"contiguous", "channels_last"}
+            assert trials[own["layout"]] == min(trials.values())  # two rounded times may be equal
             assert f"gentut is {own['gentut_is_faster']:.2f} times as fast" in said
     for task, least in record["least_ratio"].items():
         assert least == min(found[task]["pytest"]["gentut_is_faster"]
