@@ -48,7 +48,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from gentut import data, ddpm, training, unet
 
 sys.path.insert(0, str(Path(__file__).parent))
-from surroundings import data_at_hand, machine, on_each_device, versions
+from surroundings import autocast, data_at_hand, machine, on_each_device, versions
 
 EXTRA = "pip install -c constraints.txt -e '.[bench]'"
 WARM_UP = 2  # updates of a round that are not timed
@@ -294,10 +294,6 @@ class Clock:
 def honest_clock(device):
     """Which of the two tells what a side costs. Several threads wait for each other, which CPU time would count."""
     return "cpu" if device.type == "cpu" and torch.get_num_threads() == 1 else "wall"
-
-
-def autocast(precision, device):
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
 def matmul_rate(precision, device, quick=False):
