@@ -22,7 +22,10 @@ help:
 	@echo "make test         everything that CI checks: lint, unit tests, widgets, notebooks, site, browser"
 	@echo "make lint         ruff and the notebooks' hygiene"
 	@echo "make colab        the notebooks with the packages of PYTHON=..., unpinned (weekly, in Colab's image)"
+	@echo "make lowest       tests and notebooks with the oldest packages that pyproject.toml allows"
 	@echo "make bench        speed and quality against named baselines"
+	@echo "make soak         the tests of faults in their long form: kills, full disks, damaged files, bad mirrors"
+	@echo "make stills       the widgets' pictures for pages without JavaScript and for paper"
 	@echo "make clean        delete what make built, but not .venv"
 	@echo "make repository URL=https://github.com/you/gentut    say where this copy lives"
 
@@ -55,6 +58,7 @@ $(VENDORED): $(INSTALLED) site/package.json site/package-lock.json site/vendor.p
 	@touch $@
 
 book: $(INSTALLED) $(VENDORED)
+	@GENTUT_SCALE=cpu $(BIN)/python site/execute.py
 	@GENTUT_SCALE=cpu $(BIN)/python site/build.py
 
 serve: book
@@ -69,7 +73,7 @@ test: lint $(VENDORED)
 	@echo "== unit and property tests; the widgets' networks under node"
 	@$(TEST_ENV) $(NODE) $(BIN)/python -m pytest -q -n 2 tests --ignore tests/browser
 	@echo "== notebooks, each in a kernel of its own"
-	@$(TEST_ENV) $(BIN)/python -m pytest -q -n 2 --nbmake --nbmake-timeout=600 book
+	@$(TEST_ENV) $(BIN)/python site/execute.py
 	@echo "== site"
 	@$(TEST_ENV) $(BIN)/python site/build.py
 	@echo "== the site in a browser"
@@ -80,13 +84,29 @@ colab:
 	@$(PYTHON) -m pip install --quiet . nbmake
 	@$(TEST_ENV) $(PYTHON) -m pytest -q --nbmake --nbmake-timeout=600 book
 
+# Unit tests and notebooks with the oldest versions that pyproject.toml allows. Needs the disk for a torch with CUDA.
+lowest: $(INSTALLED)
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt uv
+	@$(BIN)/uv venv -q --clear --python $(BIN)/python _build/lowest
+	@$(BIN)/uv pip install -q --python _build/lowest --resolution lowest-direct '.[test]'
+	@$(TEST_ENV) $(NODE) _build/lowest/bin/python -m pytest -q -n 2 tests --ignore tests/browser
+	@$(TEST_ENV) _build/lowest/bin/python -m pytest -q -n 2 --nbmake --nbmake-timeout=600 book
+
+soak: $(INSTALLED)
+	@GENTUT_SOAK=benchmarks/results/faults-cpu.json $(TEST_ENV) $(BIN)/python -m pytest -q -n 2 tests/faults
+
 bench: $(INSTALLED)
 	@$(BIN)/python benchmarks/vae_training.py
 	@$(BIN)/python benchmarks/foundations.py
 	@$(BIN)/python benchmarks/pixelcnn_sampling.py
 	@$(BIN)/python benchmarks/gan_training.py
 	@$(BIN)/python benchmarks/ddpm.py
+	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/sampling.py
 	@$(BIN)/python site/readme_numbers.py
+
+# The pictures in place of widgets without JavaScript and on paper, after a widget came or changed its look; commit them.
+stills: book
+	@$(BIN)/python site/stills.py
 
 clean:
 	rm -rf _build site/node_modules site/static/vendor .pytest_cache .ruff_cache .hypothesis dist
@@ -94,4 +114,4 @@ clean:
 repository: $(INSTALLED)
 	@$(BIN)/python site/repository.py "$(URL)"
 
-.PHONY: help book serve lint test colab bench clean repository
+.PHONY: help book serve lint test colab lowest soak bench stills clean repository

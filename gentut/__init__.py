@@ -18,7 +18,8 @@ _CHAPTERS = ("probability", "information", "variational", "markov", "pixelcnn", 
              "diffusion", "ddpm")
 _PARTS = ("bounds", "causal", "drawing", "made", "classifier", "games", "mixtures", "networks", "points", "styles",
           "unet")  # of the chapters
-_TOOLS = ("checkpoints", "checks", "data", "exercises", "figures", "metrics", "training", "widgets")
+_TOOLS = ("checkpoints", "checks", "data", "exercises", "figures", "leaderboard", "metrics", "pictures",
+          "replays", "training", "widgets")
 _MODULES = (*_TOOLS, *_PARTS, *_CHAPTERS)
 
 __all__ = ["Error", "SCALES", "choose", "scale", *_MODULES]

@@ -1,9 +1,12 @@
 """Published weights: float16 safetensors with a JSON card beside each. No pickle is ever read.
 
-The card says how the weights came about and how good they are: its digest is checked at every load.
+The card says how the weights came about and how good they are. It holds two digests, both checked whenever it is read:
+`sha256` is that of the weights file, `card_sha256` that of the card itself.
 """
 
+import hashlib
 import importlib
+import json
 from pathlib import Path
 
 import torch
@@ -25,11 +28,32 @@ def names():
 
 
 def card(name):
-    """The card of a published network, or of a weights file (its .json neighbour), as a dict."""
+    """The card of a published network, or of a weights file (its .json neighbour), as a dict.
+
+    Raises Error if it is absent, or if one of its values is not as it was written.
+    """
     weights, about = _files(name)
     if not about.exists():
         raise Error(f"{weights} has no card: {about.name} should lie beside it")
-    return runs.read_json(about)
+    facts = runs.read_json(about)
+    if facts.get("card_sha256") != card_digest(facts):
+        was = "does not have the digest written in it" if "card_sha256" in facts else "has no digest of itself"
+        raise Error(f"{about} {was}: a value was changed after it was written. If you meant to change it, "
+                    f"checkpoints.write_card writes it with a new digest")
+    return facts
+
+
+def card_digest(facts):
+    """SHA-256 (hex) over the values of a card, whatever the order and the spaces, without its `card_sha256`."""
+    rest = {key: value for key, value in facts.items() if key != "card_sha256"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def write_card(facts, path):
+    """Write a card (JSON-able dict) to `path`, with its own digest. Returns it."""
+    facts = {**facts, "card_sha256": card_digest(facts)}
+    runs.write_json(path, facts)
+    return facts
 
 
 def measured(name):
@@ -68,7 +92,11 @@ def build(facts):
     chapter = importlib.import_module(f"gentut.{choose('family', facts.get('family'), FAMILIES)}")
     if not isinstance(facts.get("config"), dict):
         raise Error("the card has no configuration, so it does not say which network this is")
-    return chapter.build(chapter.Config().replace(**facts["config"]))
+    config = chapter.Config().replace(**facts["config"])
+    try:
+        return chapter.build(config)
+    except (RuntimeError, OverflowError, MemoryError, TypeError) as why:  # PyTorch's answers to impossible sizes
+        raise Error(f"the card's configuration describes no network that can be built: {why}") from None
 
 
 def read_weights(raw, path="the file"):
@@ -101,14 +129,13 @@ def fit_weights(model, tensors, path="the file"):
 
 
 def save(model, facts, path):
-    """Write weights as float16 to `path` (.safetensors) and the card beside it, with its SHA-256. Returns the card."""
+    """Write weights as float16 to `path` (.safetensors) and the card beside it, with both digests. Returns the card."""
     path = Path(path)
     half = {k: v.detach().cpu().half().contiguous() for k, v in model.state_dict().items()}
     raw = tensors_to_bytes(half)
     facts = {**facts, "sha256": runs.sha256(raw), "bytes": len(raw)}
     runs.write_atomic(path, raw)
-    runs.write_json(path.with_suffix(".json"), facts)
-    return facts
+    return write_card(facts, path.with_suffix(".json"))
 
 
 def card_of(run, family, metrics):
@@ -136,7 +163,7 @@ def describe(run, family):
     if run.folder is not None and run.complete:
         raw = (run.folder / "weights.safetensors").read_bytes()
         facts = {**card_of(run, family, {}), "sha256": runs.sha256(raw), "bytes": len(raw)}
-        runs.write_json(run.folder / "weights.json", facts)
+        write_card(facts, run.folder / "weights.json")
 
 
 def finish(run, family, name, measure):
@@ -187,7 +214,7 @@ def publish(weights):
             raise Error(f"{name} is published together with {file}, which should lie beside it")
     for file in files:
         runs.write_atomic(FOLDER / file, weights.with_name(file).read_bytes())
-    runs.write_json(FOLDER / f"{name}.json", new)
+    write_card(new, FOLDER / f"{name}.json")
     return f"{name}: published, {headline_text(new)}"
 
 

@@ -127,6 +127,8 @@ def reproduce(name, out, *, resume=False, device=None):
 @torch.no_grad()
 def evaluate(model, name="mnist", *, n=None, split="test"):
     """Error rate and cross-entropy on the first n pictures of a split (default: all), with n and the subset."""
+    if not data.has_labels(name):
+        raise Error("a classifier is measured by labels, and a folder of pictures has none")
     dataset = data.load(name)
     images, labels = getattr(dataset, f"{split}_images"), getattr(dataset, f"{split}_labels")
     if n is not None and not 2 <= n <= len(images):

@@ -2,6 +2,7 @@
 
 import importlib
 import math
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -23,11 +24,20 @@ def train(
     assignments: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the state in the folder.")] = False,
     device: Device = None,
+    data: Annotated[str | None, typer.Option(
+        metavar="NAME|FOLDER", help="A data set, or a folder of your own PNG and JPEG pictures.")] = None,
+    invert: Annotated[bool, typer.Option("--invert", help="Turn dark on light in the folder's pictures.")] = False,
 ):
     """Train a chapter's network into a folder that can be resumed."""
     module = _chapter(chapter)
-    config = module.Config.preset(scale_name or scale()).with_assignments(assignments or [])
-    run = module.train(config, out=out or Path("runs") / chapter, resume=resume, device=device)
+    config, out, given = module.Config.preset(scale_name or scale()), out or Path("runs") / chapter, {}
+    if data is not None:
+        config, given = _own_data(chapter, config, data, invert, assignments or [], out)
+    elif invert:
+        raise Error("--invert turns the pictures of a folder: name it with --data")
+    else:
+        config = config.with_assignments(assignments or [])
+    run = module.train(config, out=out, resume=resume, device=device, **given)
     if run.folder is None:
         return  # another process than the first: it has nothing to say
     for name, value in (run.history[-1] if run.history else {}).items():  # one stopped early has no row yet
@@ -40,12 +50,21 @@ def train(
 def evaluate(
     name: Annotated[str, typer.Argument(help="A published network, or a path to NAME.safetensors.")],
     n: Annotated[int | None, typer.Option(help="Pictures to test on, or to draw; all, or 10,000.")] = None,
-    data: Annotated[str | None, typer.Option(help="A data set; the one it was trained on by default.")] = None,
+    data: Annotated[str | None, typer.Option(
+        metavar="NAME|FOLDER", help="A data set or a folder; what it was trained on by default.")] = None,
     device: Device = None,
 ):
     """Measure a trained network: on test pictures, or by the pictures that it draws."""
     model = checkpoints.load(name, device)  # first: it tells a pickle from a file without a card
     card = checkpoints.card(name)
+    if data is not None:
+        from gentut import pictures
+
+        data = pictures.choose_data(data, like=card["data"])
+        if data.startswith(pictures.data.FOLDER):  # what is there now, whatever it was once
+            found = pictures.read(*pictures.parse(data)[:2])
+            data = found.dataset.name
+            _report(found)
     metrics = _chapter(card["family"]).evaluate(model, data or card["data"], n=n)
     _print({"test": metrics})
 
@@ -74,24 +93,36 @@ def sample(
 
 @app.command()
 def reproduce(
-    name: Annotated[str | None, typer.Argument(help="A published network; all of them by default.")] = None,
+    name: Annotated[str | None, typer.Argument(help="A published network.")] = None,
+    all_: Annotated[bool, typer.Option("--all", help="All of them, one after the other.")] = False,
     out: Annotated[Path, typer.Option(help="Folder for runs, weights and cards.")] = Path("runs/reproduce"),
     resume: Annotated[bool, typer.Option("--resume", help="Go on with runs that are there.")] = False,
     publish: Annotated[bool, typer.Option("--publish", help="Replace published weights by better ones.")] = False,
     device: Device = None,
 ):
-    """Train a published network again with its published settings, and measure it."""
+    """Train a published network again with its published settings, measure it, and compare it with its card."""
     known = {n: module for module in map(_chapter, checkpoints.FAMILIES) for n in module.PUBLISHED}
-    for each in [choose("published network", name, known)] if name else known:
-        folder = out / each
+    if all_ == (name is not None):
+        took = sum(checkpoints.card(n)["seconds"] for n in known if n in checkpoints.names())
+        raise Error(f"name one published network ({', '.join(known)}), or say --all: "
+                    f"by their cards, all {len(known)} took {took / 3600:.1f} hours")
+    compared = []
+    for each in known if all_ else [choose("published network", name, known)]:
+        folder, before = out / each, checkpoints.card(each) if each in checkpoints.names() else None
         going_on = resume and (folder / "config.json").exists()
         card = known[each].reproduce(each, out=folder, resume=going_on, device=device)
         if card is None:
-            return  # another process than the first
+            return  # stopped, or another process than the first
         typer.echo(f"{each}: {card['seconds']:.0f} s on {card['device']}")
         _print(card["metrics"])
+        if before:
+            compared.append(f"{each:16} {checkpoints.headline_text(card)}; published: "
+                            f"{checkpoints.headline_text(before)}, {before['seconds']:.0f} s on {before['device']}")
+            typer.echo(compared[-1])
         if publish:
             typer.echo(checkpoints.publish(folder / f"{each}.safetensors"))
+    if all_:
+        typer.echo("\n".join(["", "all of them:", *compared]))
 
 
 @app.command("list")
@@ -102,6 +133,31 @@ def list_():
         card = checkpoints.card(name)
         about = f"{name:16} {card['family']:10} {card['data']:12} {card['bytes'] / 1e6:5.2f} MB"
         typer.echo(f"{about}  {checkpoints.headline_text(card)}")
+
+
+def _own_data(chapter, config, given, invert, assignments, out):
+    """(configuration, what train is given besides) for --data: the name of a data set, or a folder of pictures."""
+    from gentut import data, pictures
+
+    name = pictures.choose_data(given)
+    if data.has_labels(name):
+        if invert:
+            raise Error(f"--invert turns the pictures of a folder, and {given} is a data set of the book")
+        return config.replace(data=name).with_assignments(assignments), {}
+    if chapter == "classifier":
+        raise Error("a classifier learns from labels, and a folder of pictures has none")
+    found = pictures.read(given, invert=invert)
+    config = found.settings(config).with_assignments(assignments)
+    found.check(config, out)
+    _report(found)
+    return config, {"images": found.dataset.train_images}
+
+
+def _report(found):
+    """Say what was found in a folder of pictures."""
+    if os.environ.get("RANK", "0") == "0":  # torchrun's other processes read the same
+        for line in found.report():
+            typer.echo(line, err=True)
 
 
 def _write_sheet(pictures, path):

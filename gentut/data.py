@@ -9,8 +9,10 @@ import contextlib
 import functools
 import gzip
 import hashlib
+import io
+import math
 import os
-import zipfile
+import threading
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +64,11 @@ MINI_SHA256 = "b1847cdde9392fc66a24fa8dec895897184e5a84529bb6500305a51df64959fe"
 BINARISED_TEST_SHA256 = "2b9fb9ecb5bbee0095dad563d6c6f4e2c6a2c10f9d370dfe851f835624b91dc0"
 NAMES = ("mnist-mini", *SOURCES)
 
+SILENCE = 30  # seconds without a byte after which a mirror is given up ...
+LONGEST = 900  # ... and for one file altogether: one that sends a byte now and then would never be silent
+LARGEST = 2**26  # bytes of a file, packed or unpacked: the largest real one has 47 million
+FOLDER = "folder:"  # how the name of a data set begins that is a folder of pictures: see gentut.pictures
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -75,19 +82,26 @@ class Dataset:
     sha256: str
 
 
-@functools.lru_cache(maxsize=2)
 def load(name="mnist-mini"):
-    """Return the data set `name` as a `Dataset`: "mnist-mini", "mnist" or "fashion-mnist".
+    """Return the data set `name` as a `Dataset`: "mnist-mini", "mnist", "fashion-mnist" or "folder:PATH".
 
     The tensors are shared between calls: do not write into them. Raises Error for an unknown name, a file that is
-    not what it should be, or data that can be had nowhere.
+    not what it should be, or data that can be had nowhere. Pictures of your own in a folder: see gentut.pictures.
     """
-    choose("data set", name, NAMES)
+    if not has_labels(check_name(name)):
+        from gentut import pictures
+
+        return pictures.load(name)  # read anew each time: one's own folder changes
+    return _load(name)
+
+
+@functools.lru_cache(maxsize=2)
+def _load(name):
     if name == "mnist-mini":
         try:
             with np.load(MINI) as arrays:
                 parts = [arrays[key] for key in ("train_images", "train_labels", "test_images", "test_labels")]
-        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as why:
+        except Exception as why:  # one flipped bit may look like a password, a newer zip, an array without end, ...
             raise Error(f"{MINI} is damaged ({why}); install gentut again") from None
     else:
         parts = [read_idx(_file(name, file)) for file in FILES]
@@ -96,6 +110,18 @@ def load(name="mnist-mini"):
     if name == "mnist-mini" and found != MINI_SHA256:
         raise Error(f"{MINI} is damaged: its arrays have the SHA-256 {found}, not {MINI_SHA256}; install gentut again")
     return Dataset(name, *tensors, found)
+
+
+load.cache_clear = _load.cache_clear
+
+def check_name(name):
+    """Return the name of a data set that `load` knows; raises Error for another."""
+    return name if str(name).startswith(FOLDER) else choose("data set", name, NAMES)
+
+
+def has_labels(name):
+    """False of a folder of pictures: nobody has said what they show."""
+    return not name.startswith(FOLDER)
 
 
 def digest(*tensors):
@@ -186,10 +212,13 @@ def read_idx(raw):
     if len(raw) < 4 + 4 * dims:
         raise Error(f"IDX file cut off in its header: {len(raw)} bytes")
     shape = tuple(int.from_bytes(raw[4 + 4 * i : 8 + 4 * i], "big") for i in range(dims))
-    size = int(np.prod([int(s) for s in shape], dtype=object))
+    size = math.prod(shape)
     if len(raw) - 4 - 4 * dims != size:
         raise Error(f"IDX file of shape {shape} must have {size} bytes of data, this one has {len(raw) - 4 - 4 * dims}")
-    return np.frombuffer(raw, np.uint8, offset=4 + 4 * dims).reshape(shape).copy()
+    try:
+        return np.frombuffer(raw, np.uint8, offset=4 + 4 * dims).reshape(shape).copy()
+    except ValueError as why:  # no pictures at all, of a size beyond every memory
+        raise Error(f"IDX file of shape {shape}: {why}") from None
 
 
 def cache_folder():
@@ -222,9 +251,12 @@ def _verified(name, file, raw):
     """Decompress if need be; raise Error unless the SHA-256 is the known one."""
     if raw[:2] == b"\x1f\x8b":
         try:
-            raw = gzip.decompress(raw)
+            with gzip.GzipFile(fileobj=io.BytesIO(raw)) as f:
+                raw = f.read(LARGEST + 1)
         except (OSError, EOFError, zlib.error) as why:
             raise Error(f"it is no whole gzip file ({why})") from None
+        if len(raw) > LARGEST:  # a small file can unpack to more than the memory holds
+            raise Error(f"it unpacks to more than {LARGEST:,} bytes")
     got, want = hashlib.sha256(raw).hexdigest(), SOURCES[name].sha256[file]
     if got != want:
         try:
@@ -236,9 +268,9 @@ def _verified(name, file, raw):
 
 
 def _download(name, file):
-    """Fetch one file through pooch from the first mirror that gives the right bytes; keep it in the cache."""
+    """Fetch one file from the first mirror that gives the right bytes; keep it in the cache."""
     try:
-        import pooch
+        import pooch  # noqa: F401 (what _fetch downloads with)
     except ImportError:
         reasons = ["the package pooch, which downloads, is not installed"]
     else:
@@ -248,10 +280,9 @@ def _download(name, file):
             part = folder / f"{file}.gz.{os.getpid()}.part"  # another process may be fetching the same file
             try:
                 folder.mkdir(parents=True, exist_ok=True)
-                fetch = pooch.HTTPDownloader(progressbar=False, timeout=30)
-                pooch.get_logger().setLevel("WARNING")
-                pooch.retrieve(f"{mirror}{file}.gz", known_hash=None, fname=part.name, path=folder, downloader=fetch)
-                raw = _verified(name, file, part.read_bytes())
+                content = _fetch(f"{mirror}{file}.gz")
+                raw = _verified(name, file, content)
+                part.write_bytes(content)
                 os.replace(part, folder / f"{file}.gz")
                 return raw
             except Exception as why:  # every kind of failure of one mirror is a reason to try the next
@@ -263,3 +294,40 @@ def _download(name, file):
         f"could not get {file} of {name}:\n  " + "\n  ".join(reasons) + f"\nPut {file}.gz into {cache_folder() / name} "
         f"or into a folder {name}/ of $GENTUT_DATA_DIR, or use 'mnist-mini', which works offline."
     )
+
+
+class _Limited(io.BytesIO):
+    """Takes what a mirror sends, up to `most` bytes."""
+
+    def __init__(self, most):
+        super().__init__()
+        self.most = most
+
+    def write(self, content):
+        if self.tell() + len(content) > self.most:
+            raise Error(f"it sends more than {self.most:,} bytes")
+        return super().write(content)
+
+
+def _fetch(url):
+    """The bytes at `url`, in good time and of a size that can be. Raises whatever went wrong."""
+    import pooch
+
+    content, troubles = _Limited(LARGEST), []
+
+    def work():
+        try:
+            pooch.HTTPDownloader(progressbar=False, timeout=SILENCE)(url, content, None)
+        except Exception as why:
+            troubles.append(why)
+
+    # In a thread of its own: no socket's time limit covers a name server without an answer, or a byte now and then.
+    worker = threading.Thread(target=work, daemon=True)
+    worker.start()
+    worker.join(LONGEST)
+    if worker.is_alive():
+        content.most = 0  # ends it at the next byte
+        raise Error(f"it was not all there after {LONGEST:g} s")
+    if troubles:
+        raise troubles[0]
+    return content.getvalue()

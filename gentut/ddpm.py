@@ -169,7 +169,7 @@ def losses(model, x, labels, noise):
     return {"loss": each.flatten(1).mean(1)}
 
 
-def train(config, *, images=None, labels=None, out=None, resume=False, device=None):
+def train(config, *, images=None, labels=None, out=None, resume=False, device=None, watch=None):
     """Train on the data set of the configuration, or on `images` uint8 (n, 28, 28) and `labels`; see training.fit."""
     if images is None:
         dataset = data.load(config.data)
@@ -182,7 +182,7 @@ def train(config, *, images=None, labels=None, out=None, resume=False, device=No
         labels = check_labels(model, labels, len(images))
         model.shares.copy_(labels.bincount(minlength=config.classes) / len(labels))
     run = training.fit(model, config, losses, images, labels if config.classes else None, out=out, resume=resume,
-                       device=device)
+                       device=device, watch=watch)
     checkpoints.describe(run, "ddpm")
     return run
 
@@ -216,23 +216,23 @@ def reproduce(name, out, *, resume=False, device=None):
 
 
 def measure(model, name):
-    """What the card of a network of the data set `name` says: "test", and "mini", which the card's test repeats.
+    """What the card of a network of the data set `name` says; all but "test" is measured again by the card's test.
 
-    That is done where only mnist-mini is at hand: a network of clothes is there asked for the loss on digits.
+    That is done where only mnist-mini is at hand. "mini" is the loss on its first 1,000 test pictures (a network of
+    clothes is asked for digits, too). "drawn" is a few pictures: to draw 1,000 would take the test a minute.
     """
-    if name == "fashion-mnist":
-        return {"test": evaluate(model, name), "mini": test_loss(model, "mnist-mini", n=1000)}
-    return {"test": evaluate(model, name), "mini": evaluate(model, name, n=200, steps=10)}
+    found = {"test": evaluate(model, name), "mini": test_loss(model, "mnist-mini", n=1000)}
+    return found if name == "fashion-mnist" else found | {"drawn": evaluate(model, name, n=200, steps=10)}
 
 
 def evaluate(model, name="mnist", *, n=None, seed=0, steps=None, eta=None, guidance=None, variance="posterior"):
     """How good the network is: a dict with n and how it was measured.
 
     Of digits: metrics.likeness of n pictures (default 10,000) drawn from `seed` as `sample` does, by default with
-    the steps, eta and guidance that the configuration says. Of fashion-mnist, where no published classifier knows the
-    classes: the training loss of n test pictures (default all), each at one time of its own.
+    the steps, eta and guidance that the configuration says. Of fashion-mnist or a folder of pictures, which no
+    published classifier knows: the training loss of n test pictures (default all), each at one time of its own.
     """
-    if choose("data set", name, data.NAMES) == "fashion-mnist":
+    if data.check_name(name) == "fashion-mnist" or not data.has_labels(name):
         return test_loss(model, name, n=n, seed=seed)
     n = 10_000 if n is None else n
     steps = min(model.config.measure_steps, model.config.T) if steps is None else steps
@@ -249,6 +249,8 @@ def test_loss(model, name, *, n=None, seed=0):
     """The training loss on the first n test pictures (default all) of the data set `name`, with its standard error."""
     dataset = data.load(name)
     images, labels = dataset.test_images, dataset.test_labels
+    if not data.has_labels(name):
+        labels = torch.full_like(labels, model.config.classes)  # which means "no label"
     n = len(images) if n is None else n
     if not 2 <= n <= len(images):
         raise Error(f"n must lie between 2 and the {len(images)} test pictures of {name}, got {n}")

@@ -152,24 +152,38 @@ def learning_curves(run, name="loss", ax=None, label="nats per image"):
 # --------------------------------------------------------------------------------------------------------------- tables
 
 
-class Table:
-    """A small table that reads well in a notebook, on the page and as plain text: rows of values under headings.
+# Of a cell that stays while the table is scrolled; the grounds are those of the site, of JupyterLab, of anything else.
+STAYS = ("text-align: left; font-weight: normal; white-space: nowrap; position: sticky; left: 0; "
+         "background: var(--pst-color-background, var(--jp-layout-color0, Canvas))")
 
-    Floats are shown with `digits` decimals; None is shown as a dash.
+
+class Table:
+    """A table that reads well in a notebook, on the page and as plain text: rows of values under headings.
+
+    Floats are shown with `digits` decimals (one number for all columns, or one for each); None is shown as a dash.
+    groups: (title, number of columns) from left to right, for a row of titles above the headings.
     """
 
-    def __init__(self, headings, rows, caption=None, digits=1):
-        self.headings, self.rows, self.caption, self.digits = list(headings), [list(r) for r in rows], caption, digits
+    def __init__(self, headings, rows, caption=None, digits=1, groups=None):
+        self.headings, self.rows, self.caption, self.groups = list(headings), [list(r) for r in rows], caption, groups
+        self.digits = [digits] * len(self.headings) if isinstance(digits, int) else list(digits)
         for row in self.rows:
             if len(row) != len(self.headings):
                 raise Error(f"a row has {len(row)} values, but there are {len(self.headings)} headings: {row}")
+        if len(self.digits) != len(self.headings):
+            raise Error(f"digits are needed for {len(self.headings)} columns, got {len(self.digits)}")
+        if groups and sum(span for _, span in groups) != len(self.headings):
+            raise Error(f"the groups span {sum(span for _, span in groups)} of {len(self.headings)} columns")
 
-    def _text(self, value):
+    def _text(self, value, digits):
         if value is None:
             return "–"
         if isinstance(value, float):
-            return f"{value:,.{self.digits}f}".replace("-", "\N{MINUS SIGN}")
+            return f"{value:,.{digits}f}".replace("-", "\N{MINUS SIGN}")
         return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+    def _texts(self, row):
+        return [self._text(value, digits) for value, digits in zip(row, self.digits, strict=True)]
 
     def _is_number(self, column):
         return all(isinstance(row[column], (int, float, type(None))) for row in self.rows)
@@ -177,20 +191,38 @@ class Table:
     def _repr_html_(self):
         kind = ["right" if self._is_number(i) else "left" for i in range(len(self.headings))]
 
-        def cells(values, tag):
-            pairs = zip(values, kind, strict=True)
-            return "".join(f'<{tag} style="text-align: {k}">{html.escape(self._text(v))}</{tag}>' for v, k in pairs)
+        def cells(texts, tag, more=""):
+            def whole(text):  # a name such as vae-2d is not broken
+                return more or ("; white-space: nowrap" if "-" in text and " " not in text else "")
+
+            pairs = zip(texts, kind[-len(texts):], strict=True)
+            return "".join(f'<{tag} style="text-align: {k}{whole(t)}">{html.escape(t)}</{tag}>' for t, k in pairs)
+
+        def row(texts):  # where a wide table is scrolled sideways, its first column stays
+            if not self.groups:
+                return f"<tr>{cells(texts, 'td')}</tr>"
+            first = f'<th scope="row" style="{STAYS}">{html.escape(texts[0])}</th>'
+            return f"<tr>{first}{cells(texts[1:], 'td', '; white-space: nowrap')}</tr>"
 
         caption = f"<caption>{html.escape(self.caption)}</caption>" if self.caption else ""
-        body = "".join(f"<tr>{cells(row, 'td')}</tr>" for row in self.rows)
-        head = f"<thead><tr>{cells(self.headings, 'th')}</tr></thead>"
+        above = "".join(
+            f'<th colspan="{span}" scope="colgroup" style="text-align: left">{html.escape(title)}</th>' if title else
+            f'<td colspan="{span}"></td>' for title, span in self.groups or ())
+        body = "".join(row(self._texts(values)) for values in self.rows)
+        head = f"<thead>{f'<tr>{above}</tr>' if above else ''}<tr>{cells(self.headings, 'th')}</tr></thead>"
         return f'<table class="table">{caption}{head}<tbody>{body}</tbody></table>'
 
     def __repr__(self):
-        table = [self.headings, *[[self._text(v) for v in row] for row in self.rows]]
+        table = [self.headings, *map(self._texts, self.rows)]
         widths = [max(len(row[i]) for row in table) for i in range(len(self.headings))]
         lines = ["  ".join(v.ljust(w) for v, w in zip(row, widths, strict=True)).rstrip() for row in table]
         return "\n".join(([self.caption] if self.caption else []) + [lines[0], "-" * len(lines[0]), *lines[1:]])
+
+    def markdown(self):
+        """The table in Markdown, for a README; without its caption and its groups."""
+        marks = ["--:" if self._is_number(i) else "---" for i in range(len(self.headings))]
+        rows = [self.headings, marks, *map(self._texts, self.rows)]
+        return "\n".join("| " + " | ".join(str(text).replace("|", "\\|") for text in row) + " |" for row in rows)
 
 
 def _axes(size=None):

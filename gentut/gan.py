@@ -240,14 +240,14 @@ def turns(config):
     )
 
 
-def train(config, *, images=None, out=None, resume=False, device=None):
+def train(config, *, images=None, out=None, resume=False, device=None, watch=None):
     """Train on the data set of the configuration, or on `images` (uint8 (n, 28, 28)); see training.fit."""
     if images is None:
         images = data.load(config.data).train_images
     data.check_images(images)
     if tuple(images.shape[1:]) != (28, 28):
         raise Error(f"expected pictures of shape (n, 28, 28), got {tuple(images.shape)}")
-    run = training.fit(build(config), config, turns(config), images, out=out, resume=resume, device=device)
+    run = training.fit(build(config), config, turns(config), images, out=out, resume=resume, device=device, watch=watch)
     checkpoints.describe(run, "gan")
     return run
 
@@ -266,9 +266,18 @@ def reproduce(name, out, *, resume=False, device=None):
 
 
 def evaluate(model, name="mnist", *, n=None, seed=0):
-    """How like real digits the generator's are: metrics.likeness of n pictures (default 10,000) drawn from `seed`."""
-    if choose("data set", name, data.NAMES) == "fashion-mnist":
+    """How like real digits the generator's are: metrics.likeness of n pictures (default 10,000) drawn from `seed`.
+
+    Of a folder of pictures: pictures.likeness, of as many as are held out there.
+    """
+    if data.check_name(name) == "fashion-mnist":
         raise Error("the classifier that compares pictures knows digits: evaluate on mnist or mnist-mini")
+    if not data.has_labels(name):
+        from gentut import pictures
+
+        dataset, g = data.load(name), torch.Generator().manual_seed(seed)
+        drawn = sample(model, len(dataset.test_images) if n is None else n, generator=g)
+        return pictures.likeness(drawn, dataset) | {"seed": seed}
     n = 10_000 if n is None else n
     return metrics.likeness(sample(model, n, generator=torch.Generator().manual_seed(seed)), seed=seed) | {"seed": seed}
 

@@ -1,6 +1,8 @@
 """The machine a run finds itself on: its device, its precision, the other processes, its terminal, its signals."""
 
 import contextlib
+import datetime
+import math
 import os
 import signal
 import sys
@@ -11,6 +13,7 @@ import torch
 from gentut import Error
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+PATIENCE = 300.0  # seconds that a process waits for the others of its run; GENTUT_TIMEOUT changes it
 
 
 def choose_device(name=None):
@@ -44,20 +47,43 @@ def choose_precision(name, device):
 
 @contextlib.contextmanager
 def processes(device):
-    """(rank, number of processes), as torchrun started them; 0 and 1 without torchrun."""
+    """(rank, number of processes), as torchrun started them; 0 and 1 without torchrun.
+
+    Where another process has died, or is silent for longer than `patience()`, what waits for it ends with an Error.
+    """
     size = int(os.environ.get("WORLD_SIZE", 1))
     if size == 1:
         yield 0, 1
         return
-    dist = torch.distributed
-    if not dist.is_initialized():
-        if device.type == "cuda":
-            torch.cuda.set_device(device)
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    dist, seconds = torch.distributed, patience()
     try:
-        yield dist.get_rank(), size
-    finally:
-        dist.destroy_process_group()
+        if not dist.is_initialized():
+            if device.type == "cuda":
+                torch.cuda.set_device(device)
+            dist.init_process_group("nccl" if device.type == "cuda" else "gloo",
+                                    timeout=datetime.timedelta(seconds=seconds))
+        try:
+            yield dist.get_rank(), size
+        finally:
+            dist.destroy_process_group()
+    except RuntimeError as why:
+        # Gloo's own troubles come as plain RuntimeErrors, told by the file of its source that they name.
+        if not isinstance(why, dist.DistError) and "gloo" not in str(why).lower():
+            raise
+        raise Error(f"lost touch with the other processes of this run: one ended, or was silent for {seconds:g} s "
+                    f"(GENTUT_TIMEOUT). The states saved so far are whole: resume it. ({str(why).strip()})") from None
+
+
+def patience():
+    """Seconds to wait for the other processes of a run: GENTUT_TIMEOUT, or PATIENCE. Raises Error for anything else."""
+    given = os.environ.get("GENTUT_TIMEOUT") or PATIENCE
+    try:
+        seconds = float(given)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < 1e7:  # four months; nan is refused as well
+        raise Error(f"GENTUT_TIMEOUT takes a number of seconds above 0, got {given!r}")
+    return seconds
 
 
 def device_name(device):

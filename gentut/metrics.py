@@ -76,15 +76,15 @@ def _checked(features):
     return features.detach().double()
 
 
-def frechet(mean_a, cov_a, mean_b, cov_b):
+def frechet(mean_a, covariance_a, mean_b, covariance_b):
     """Squared Fréchet distance of two Gaussians: ‖m_a - m_b‖² + tr(A + B - 2 (AB)^½), a float.
 
     means: (d,), covariances: (d, d), tensors or arrays. Heusel et al., arXiv:1706.08500, equation 6. The trace of
     (AB)^½ is the sum of the singular values of A^½ B^½, which needs roots of symmetric matrices only and is safe where
     A or B is singular. Raises Error for shapes that do not fit and for what is no covariance.
     """
-    mean_a, root_a, trace_a = _gaussian(mean_a, cov_a)
-    mean_b, root_b, trace_b = _gaussian(mean_b, cov_b)
+    mean_a, root_a, trace_a = _gaussian(mean_a, covariance_a)
+    mean_b, root_b, trace_b = _gaussian(mean_b, covariance_b)
     if mean_a.shape != mean_b.shape:
         raise Error(f"both Gaussians must have one dimension, got {len(mean_a)} and {len(mean_b)}")
     overlap = scipy.linalg.svdvals(root_a @ root_b).sum()

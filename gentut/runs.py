@@ -1,7 +1,7 @@
 """A training run's folder: its configuration, its log, and a state from which it goes on as if it had never stopped.
 
     config.json                what was asked for
-    log.jsonl                  one row per logged step
+    log.jsonl                  one row per logged step, for reading along; a resumed run writes it anew from the state
     state.safetensors          everything needed to go on; state-previous.safetensors is the one before
     weights.safetensors        the trained network; weights.json is its card
     results.json               how it ended
@@ -56,10 +56,10 @@ def write_json(path, value):
 def read_json(path):
     """Read a JSON object as a dict. Raises Error if the file is absent or damaged."""
     try:
-        value = json.loads(Path(path).read_text())
+        value = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as why:
         raise Error(f"could not read {path}: {why.strerror or why}") from None
-    except ValueError as why:
+    except (ValueError, RecursionError) as why:  # the second: brackets within brackets, thousands deep
         raise Error(f"{path} is damaged: {why}") from None
     if not isinstance(value, dict):
         raise Error(f"{path} is damaged: it holds no names and values")
@@ -84,7 +84,7 @@ def sha256(raw):
 def pack_state(tensors, facts):
     """Tensors (name → tensor) and JSON-able facts → the bytes of a state file."""
     tensors = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
-    text = json.dumps(facts, sort_keys=True)
+    text = json.dumps(facts)
     return tensors_to_bytes(tensors, {"facts": text, "sha256": _digest(tensors, text)})
 
 
@@ -111,6 +111,34 @@ def _digest(tensors, text):
     return h.hexdigest()
 
 
+@contextlib.contextmanager
+def alone(folder):
+    """Hold a run's folder until the block ends, so that no second run writes into it.
+
+    The operating system lets go of it when the process ends, however it ends. Raises Error if another process holds it,
+    or another thread of this one. Where folders cannot be locked (Windows, some network drives) nothing is held.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError as why:
+        raise Error(f"could not open the folder {folder}: {why.strerror or why}") from None
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Error(f"another run is at work in {folder}: wait for its end, or choose another folder") from None
+        except OSError:  # a file system that knows no locks
+            pass
+        yield
+    finally:
+        os.close(handle)
+
+
 class Folder:
     """A run's folder. Raises Error rather than mix two runs or lose one."""
 
@@ -119,7 +147,6 @@ class Folder:
         self.path = Path(path)
         self.newest = None  # the name of the newest state known to be whole
         old = self.path / "config.json"
-        there = self.path.is_dir() and any(self.path.iterdir())
         if self.path.exists() and not self.path.is_dir():
             raise Error(f"{self.path} is a file; a run needs a folder")
         if resume:
@@ -128,16 +155,17 @@ class Folder:
             self._same(config, read_json(old))
             if not any((self.path / name).exists() for name in (FRESH, STATE, PREVIOUS)):
                 raise Error(f"nothing to resume: the run in {self.path} saved no state; remove it and start anew")
-        elif there:
+            return
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as why:
+            raise Error(f"could not make the folder {self.path}: {why.strerror or why}") from None
+        with alone(self.path):  # of several that start at once, one makes the run
             if old.exists():
                 self._same(config, read_json(old))
                 raise Error(f"{self.path} already holds this run: resume it (--resume), or choose another folder")
-            raise Error(f"{self.path} is not empty and holds no run: choose another folder")
-        else:
-            try:
-                self.path.mkdir(parents=True, exist_ok=True)
-            except OSError as why:
-                raise Error(f"could not make the folder {self.path}: {why.strerror or why}") from None
+            if any(p.name != f"{old.name}.part" for p in self.path.iterdir()):  # killed while making the run, that is
+                raise Error(f"{self.path} is not empty and holds no run: choose another folder")
             write_json(old, config)
 
     def _same(self, new, old):
@@ -188,15 +216,6 @@ class Folder:
         except OSError as why:
             raise Error(f"could not write {self.path / 'log.jsonl'}: {why.strerror or why}") from None
 
-    def rewind_log(self, step):
-        """Drop the rows after `step` (and a torn last line): they will be written again. Returns the rows kept."""
-        path, rows = self.path / "log.jsonl", []
-        for line in path.read_bytes().splitlines() if path.exists() else []:
-            try:
-                row = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(row, dict) and isinstance(row.get("step"), int) and row["step"] <= step:
-                rows.append(row)
-        write_atomic(path, "".join(json.dumps(row) + "\n" for row in rows).encode())
-        return rows
+    def write_log(self, rows):
+        """Make log.jsonl hold these rows and no others."""
+        write_atomic(self.path / "log.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())

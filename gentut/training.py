@@ -7,8 +7,10 @@
 - Most networks learn from one loss. A game has several players: each takes its Turn with a loss of its own.
 """
 
+import contextlib
 import copy
 import math
+import operator
 import sys
 import time
 from dataclasses import dataclass, field
@@ -44,7 +46,7 @@ class Config(Settings):
 
     def __post_init__(self):
         super().__post_init__()
-        choose("data set", self.data, data.NAMES)
+        data.check_name(self.data)
         choose("precision", self.precision, PRECISIONS)
         choose("decay", self.decay, ("none", "cosine"))
         for name in ("batch_size", "log_every", "save_every"):
@@ -120,7 +122,7 @@ class _Step(nn.Module):
         return self.losses(self.model, x, labels, noise)
 
 
-def fit(model, config, losses, images, labels=None, *, out=None, resume=False, device=None):
+def fit(model, config, losses, images, labels=None, *, out=None, resume=False, device=None, watch=None):
     """Train `model` and return a Run.
 
     losses(model, x, labels, noise) → dict of tensors (batch,): "loss" is what Adam makes smaller, on average; the
@@ -128,8 +130,13 @@ def fit(model, config, losses, images, labels=None, *, out=None, resume=False, d
     Noise. A game gives a tuple of Turns instead: in each update they come one after the other, on the same pictures,
     each with noise and an optimizer of its own.
     images: uint8 (n, height, width); labels: int64 (n,) or None. out: the run's folder (None: keep it in memory);
-    resume: go on from the state in it. Raises Error for a loss that is not finite, and for all that Folder refuses.
+    resume: go on from the state in it. watch: (steps, look): after each update that is in `steps` (0: before the first)
+    look(step, model) is called by the first process, with a copy in eval mode of the network as it would be kept then
+    (averaged weights where there are some). It may do what it likes to the copy and to PyTorch's random numbers: the
+    run goes on bitwise as if nobody had looked, and its seconds do not count.
+    Raises Error for a loss that is not finite, and for all that Folder refuses.
     """
+    watch = _check_watch(watch)
     device = choose_device(device)
     precision = choose_precision(config.precision, device)
     turns = losses if isinstance(losses, tuple) else (Turn(losses),)
@@ -137,12 +144,14 @@ def fit(model, config, losses, images, labels=None, *, out=None, resume=False, d
         raise Error("a game has no validation loss: set validation=0")
     held = _check_images(images, labels, config)
     identity = data.digest(images) if labels is None else data.digest(images, labels)
-    with processes(device) as (rank, size), stop_signals() as stopped:
+    with processes(device) as (rank, size), stop_signals() as stopped, contextlib.ExitStack() as until_the_end:
         if config.batch_size % size:
             raise Error(f"batch_size={config.batch_size} cannot be shared equally by {size} processes")
         folder = state = None
         if out is not None and (rank == 0 or resume):
             folder = runs.Folder(out, {**config.to_dict(), "data_sha256": identity}, resume)
+            if rank == 0:
+                until_the_end.enter_context(runs.alone(folder.path))
             state = folder.load_state() if resume else None
         loop = _Loop(model, config, turns, images, labels, held, device, precision, rank, size)
         run = Run(model, config, device=device_name(device), precision=precision, data_sha256=identity)
@@ -150,13 +159,28 @@ def fit(model, config, losses, images, labels=None, *, out=None, resume=False, d
             folder = None  # only the first process writes
         run.folder = folder.path if folder else None
         if state:
-            loop.restore(*state)
-            run.history = folder.rewind_log(loop.step) if folder else []
+            run.history = loop.restore(*state)
+            if folder:
+                folder.write_log(run.history)
         try:
-            loop.go(run, folder, stopped)
+            loop.go(run, folder, stopped, *watch)
         finally:
             loop.release()
     return run
+
+
+def _check_watch(watch):
+    """`watch` as (frozenset of steps, look); raises Error for anything else."""
+    if watch is None:
+        return frozenset(), None
+    try:
+        steps, look = watch
+        steps = frozenset(map(operator.index, steps))
+    except (TypeError, ValueError):
+        raise Error(f"watch must be (whole numbers of steps, function), got {watch!r:.60}") from None
+    if not callable(look) or min(steps, default=0) < 0:
+        raise Error(f"watch must be (steps that are not negative, function), got {watch!r:.60}")
+    return steps, look
 
 
 def _check_images(images, labels, config):
@@ -276,12 +300,14 @@ class _Loop:
 
     # -- the loop ----------------------------------------------------------------------------------------------------
 
-    def go(self, run, folder, stopped):
+    def go(self, run, folder, stopped, watched=frozenset(), look=None):
         c = self.config
         self.saved = self.step if folder and self.step else None
         started = time.perf_counter() - self.seconds
         bar = progress(self.total, self.step, quiet=self.rank != 0)
         try:
+            if self.step == 0 and 0 in watched:
+                started += self.show(look)
             while self.step < self.total and run.complete:
                 epoch, first = divmod(self.step, self.per_epoch)
                 order = self.order(epoch)
@@ -306,9 +332,11 @@ class _Loop:
                     if save or last or not run.complete:
                         self.check(folder)
                         self.check_weights(folder)
+                    if self.step in watched:
+                        started += self.show(look)
                     if folder and (save or not run.complete):
                         self.seconds = time.perf_counter() - started
-                        folder.save_state(*self.state())
+                        folder.save_state(*self.state(run.history))
                         self.saved = self.step
                     bar.update(1)
                     if not run.complete:
@@ -317,6 +345,20 @@ class _Loop:
             bar.close()
         run.step, run.seconds = self.step, time.perf_counter() - started
         self.finish(run, folder)
+
+    def show(self, look):
+        """Give `look` a copy of the network as it would be kept now. Returns the seconds that this took."""
+        if self.rank != 0:
+            return 0.0
+        began = time.perf_counter()
+        model = copy.deepcopy(self.model).requires_grad_(False).eval()
+        averaged = [player.turn.part for player in self.players if player.turn.average and self.ema is not None]
+        for part in averaged:
+            for mine, average in zip(*(m.get_submodule(part).parameters() for m in (model, self.ema)), strict=True):
+                mine.copy_(average)
+        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
+            look(self.step, model)
+        return time.perf_counter() - began
 
     def release(self):
         """Let go of what averages gradients, before processes() takes down the group under it.
@@ -413,8 +455,8 @@ class _Loop:
 
     # -- state -------------------------------------------------------------------------------------------------------
 
-    def state(self):
-        """All that decides how the run goes on, as (tensors, facts)."""
+    def state(self, history):
+        """All that decides how the run goes on, and the rows logged so far: (tensors, facts)."""
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
         if self.ema is not None:
             tensors |= {f"ema.{k}": v for k, v in self.ema.state_dict().items()}
@@ -427,18 +469,22 @@ class _Loop:
             tensors["recent"] = self.values()
         tensors["rng"] = torch.get_rng_state()
         facts = {"step": self.step, "seconds": self.seconds, "names": self.names, "scaler": self.scaler.state_dict()}
-        return tensors, facts | {"best_loss": None if self.best is None else self.best_loss}
+        return tensors, facts | {"best_loss": None if self.best is None else self.best_loss, "history": history}
 
     def restore(self, tensors, facts):
+        """Go on from a state. Returns the rows logged up to it; raises Error for the state of something else."""
+        try:
+            return self._restore(tensors, facts)
+        except (RuntimeError, KeyError, ValueError, TypeError) as why:  # it is whole: unpack_state saw to that
+            raise Error(f"the saved state does not fit this network: {why}") from None
+
+    def _restore(self, tensors, facts):
         def part(prefix):
             return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
 
-        try:
-            self.model.load_state_dict(part("model."))
-            if self.ema is not None:
-                self.ema.load_state_dict(part("ema."))
-        except RuntimeError as why:
-            raise Error(f"the saved state does not fit this network: {why}") from None
+        self.model.load_state_dict(part("model."))
+        if self.ema is not None:
+            self.ema.load_state_dict(part("ema."))
         for i, player in enumerate(self.players):
             optimizer = player.optimizer.state_dict()
             optimizer["state"] = {}
@@ -456,3 +502,4 @@ class _Loop:
         values = tensors["recent"].to(self.device) if "recent" in tensors else []
         self.recent = [{n: v for n, v in zip(self.names, row, strict=True) if not v.isnan()} for row in values]
         torch.set_rng_state(tensors["rng"])
+        return facts["history"]

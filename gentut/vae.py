@@ -158,14 +158,14 @@ def losses(model, x, labels, noise):
     return {"loss": reconstruction + c.beta * weighted, "reconstruction": reconstruction, "kl": kl.sum(1)}
 
 
-def train(config, *, images=None, out=None, resume=False, device=None):
+def train(config, *, images=None, out=None, resume=False, device=None, watch=None):
     """Train on the data set of the configuration, or on `images` (uint8 (n, 28, 28)); see training.fit."""
     if images is None:
         images = data.load(config.data).train_images
     elif not torch.is_tensor(images) or images.shape[1:] != (28, 28):
         what = tuple(images.shape) if torch.is_tensor(images) else type(images).__name__
         raise Error(f"expected a tensor of uint8 pictures of shape (n, 28, 28), got {what}")
-    run = training.fit(build(config), config, losses, images, out=out, resume=resume, device=device)
+    run = training.fit(build(config), config, losses, images, out=out, resume=resume, device=device, watch=watch)
     checkpoints.describe(run, "vae")
     return run
 
@@ -181,6 +181,7 @@ def reproduce(name, out, *, resume=False, device=None):
         "test": evaluate(model, config.data),
         "train": evaluate(model, config.data, n=10_000, split="train"),
         "mini": evaluate(model, "mnist-mini", n=1000),  # the test of the card re-measures this one
+        **({"few": evaluate(model, "mnist-mini", n=20)} if config.binary else {}),  # and this, with its thousand codes
     })
 
 

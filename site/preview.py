@@ -14,7 +14,7 @@ from pathlib import Path
 from ipywidgets.embed import dependency_state
 
 import gentut
-from gentut import checkpoints, data, games, points, widgets
+from gentut import checkpoints, data, games, points, replays, widgets
 
 ROOT = Path(__file__).resolve().parents[1]
 OUT = ROOT / "_build" / "preview"
@@ -67,8 +67,16 @@ def diffusion_field():
     return widgets.DiffusionField.from_net(net, cloud)
 
 
+def training_replay():
+    """TrainingReplay as the VAE chapter makes it."""
+    return widgets.TrainingReplay.from_replays({
+        "healthy": replays.load("vae-healthy"), "collapsed: β = 40": replays.load("vae-collapsed"),
+    })
+
+
 # Widgets of something that is made here.
-PLAYED = {"GanReplay": gan_replay, "NoisingSteps": noising_steps, "DiffusionField": diffusion_field}
+PLAYED = {"GanReplay": gan_replay, "NoisingSteps": noising_steps, "DiffusionField": diffusion_field,
+          "TrainingReplay": training_replay}
 CHAPTERS = {"games": "gan", "points": "diffusion"}  # modules whose widgets belong to another one's chapter
 
 

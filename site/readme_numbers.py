@@ -1,4 +1,4 @@
-"""The numbers of README.md: a table made from the cards of the published networks and the benchmarks' results.
+"""The numbers of README.md: tables made from the cards of the published networks and the benchmarks' results.
 
     python site/readme_numbers.py            rewrites the section between the two markers
     python site/readme_numbers.py --check    exits 1 if the section is not what the files say
@@ -14,73 +14,28 @@ ROOT = Path(__file__).resolve().parents[1]
 START, END = "<!-- numbers: made by site/readme_numbers.py -->", "<!-- end of numbers -->"
 
 
-def networks(folder: Path) -> list[str]:
-    """One row for each published network: what its number is, on which test pictures, and what it took."""
-    lines = [
-        "| network | weights | test pictures | nats per image | | n | trained | on |",
-        "|---|--:|---|--:|---|--:|--:|---|",
-    ]
-    for name, card in cards(folder, "pixelcnn", "vae"):
-        test = card["metrics"]["test"]
-        pictures, config = test["pictures"].split(", ")[1], card["config"]
-        cells = [
-            f"`{name}`",
-            f"{card['parameters']:,}",
-            pictures if pictures != "grey" else "grey, by cross-entropy",
-            f"{test['nats']:.1f}",
-            _meaning(card["family"], config, test),
-            f"{test['n']:,}",
-            *_made(card),
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return lines
+def leaderboard() -> list[str]:
+    """The tables of gentut/leaderboard.py, which the page "Results" shows too, and a sentence to each."""
+    from gentut import checkpoints, leaderboard
 
-
-def cards(folder: Path, *families):
-    """(name, card) of every published network of these families, by name."""
-    found = [(path.stem, json.loads(path.read_text())) for path in sorted(folder.glob("*.json"))]
-    return [(name, card) for name, card in found if card["family"] in families]
-
-
-def _made(card):
-    return f"{card['steps']:,} steps, {card['seconds']:,.0f} s", card["device"]
-
-
-def likeness(folder: Path) -> list[str]:
-    """One row for each network judged by its pictures, and a sentence about the network that judges them."""
-    (judge, about), = cards(folder, "classifier")
-    test = about["metrics"]["test"]
-    lines = [
+    test = checkpoints.card("classifier")["metrics"]["test"]
+    return [
+        "How probable the test pictures are:",
+        "",
+        leaderboard.likelihoods().markdown(),
         "",
         "Pictures drawn from a network, against real digits: the squared Fréchet distance of their features from those",
         "of the 60,000 training digits, beside that of as many real test digits (the floor). The features are the last",
-        f"hidden layer of `{judge}`, whose error on {test['n']:,} test digits is {100 * test['error']:.2f} %.",
-        "Calls are how often the network is asked for one picture.",
+        f"hidden layer of `classifier`, whose error on {test['n']:,} test digits is {100 * test['error']:.2f} %.",
+        "Black and white pictures are compared with black and white digits. Calls are how often the network is asked",
+        f"for one picture; seconds per 1,000 pictures: {leaderboard.machine()}.",
         "",
-        "| network | weights | calls | Fréchet distance | floor | ratio | precision | recall | n | trained | on |",
-        "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|",
+        leaderboard.likeness().markdown(),
+        "",
+        "What the networks took:",
+        "",
+        leaderboard.costs().markdown(),
     ]
-    for name, card in cards(folder, "ddpm", "gan"):
-        test = card["metrics"]["test"]
-        if "ratio" not in test:  # the classifier knows digits, not clothes
-            continue
-        cells = [f"`{name}`", f"{card['parameters']:,}", str(test.get("evaluations", 1)),
-                 f"{test['frechet']:.2f}", f"{test['floor']:.2f}",
-                 f"{test['ratio']:.1f}", f"{test['precision']:.2f}", f"{test['recall']:.2f}", f"{test['n']:,}",
-                 *_made(card)]
-        lines.append(f"| {' | '.join(cells)} |")
-    return lines
-
-
-def _meaning(family, config, test):
-    """What a network's nats are: exact, a bound, or no likelihood at all."""
-    if family == "pixelcnn":
-        return f"exact; {test['bits_per_dim']:.3f} bits/dim"
-    if not config["noise"]:
-        return "reconstruction alone"
-    if "importance_weighted_nats" in test:
-        return f"bound; {test['importance_weighted_nats']:.1f} with {test['k']:,} codes"
-    return "bound"
 
 
 def benchmarks(folder: Path) -> list[str]:
@@ -114,8 +69,7 @@ def benchmarks(folder: Path) -> list[str]:
 
 def section(root: Path = ROOT) -> str:
     """What stands between the markers."""
-    published = root / "gentut" / "published"
-    rows = [*networks(published), *likeness(published), *benchmarks(root / "benchmarks" / "results")]
+    rows = [*leaderboard(), *benchmarks(root / "benchmarks" / "results")]
     return "\n".join(["", *rows, ""])
 
 

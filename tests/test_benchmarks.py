@@ -467,14 +467,48 @@ def test_mistakes_of_the_denoisings_benchmark_are_clear(denoising, no_tf32, caps
         assert re.search(what, capsys.readouterr().err)
 
 
-def test_the_seeds_of_the_dcgan_are_those_of_its_settings():
-    record = json.loads((ROOT / "benchmarks/results/gan_seeds-cpu.json").read_text())
-    assert record["config"] == gan.PUBLISHED["dcgan"].to_dict() == checkpoints.card("dcgan")["config"]
-    rows = record["rows"]
-    assert [row["seed"] for row in rows] == [0, 1, 2] and all(row["n"] == 10_000 for row in rows)
-    card = checkpoints.card("dcgan")["metrics"]["test"]
-    assert all(rows[0][name] == card[name] for name in record["mean"])
-    for name, mean in record["mean"].items():
-        values = torch.tensor([row[name] for row in rows], dtype=torch.float64)
-        assert mean == pytest.approx(values.mean().item())
-        assert record["standard_deviation"][name] == pytest.approx(values.std().item())
+# ------------------------------------------------------------------------------------------------------- what is told
+
+
+def test_every_benchmark_and_every_record_stands_in_the_list():
+    text = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    scripts = {path.name for path in (ROOT / "benchmarks").glob("*.py")} - {"surroundings.py"}
+    assert {name for name in scripts if f"`{name}`" not in text} == set()
+    listed = {name for row in text.splitlines() if row.startswith("| `")
+              for name in re.findall(r"`(\w+)`", row.split("|")[3])}
+    records = {re.sub(r"-(cpu|cuda).*", "", path.stem) for path in (ROOT / "benchmarks" / "results").glob("*.json")}
+    assert records == listed
+    assert set(re.findall(r"^\| `(\w+\.py)`", text, re.MULTILINE)) == scripts
+
+
+@pytest.fixture(scope="module")
+def steps():
+    spec = importlib.util.spec_from_file_location("training_steps", ROOT / "benchmarks/training_steps.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_table_of_training_steps_is_that_of_the_records(steps):
+    text = steps.README.read_text(encoding="utf-8")
+    assert steps.with_section(text) == text, "run python benchmarks/training_steps.py --readme"
+    assert set(checkpoints.measured("training_steps-cpu")["networks"]) == set(checkpoints.names())
+
+
+def test_a_step_is_measured_with_the_published_settings(steps, tmp_path, capsys):
+    threads = torch.get_num_threads()
+    try:
+        steps.main(["classifier", "--device", "cpu", "--steps", "4", "--quick", "--out", str(tmp_path / "r.json")])
+    finally:
+        torch.set_num_threads(threads)
+    record = json.loads((tmp_path / "r.json").read_text())
+    found, card = record["networks"]["classifier"], checkpoints.card("classifier")
+    assert found["parameters"] == card["parameters"] and found["batch_size"] == card["config"]["batch_size"]
+    assert 0 < found["share_of_matmul_rate"] < 1.5 and found["milliseconds"] > 0
+    shares = [each["share"] for each in found["largest"]]
+    assert len(shares) == 3 and shares == sorted(shares, reverse=True) and 0 < sum(shares) <= 1
+    assert "`classifier`" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        steps.main(["--steps", "1"])
+    assert "--steps must be at least 4, got 1" in capsys.readouterr().err

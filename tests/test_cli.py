@@ -54,7 +54,7 @@ def published(tmp_path, monkeypatch):
     ]
     for name, chapter, config, measured in made:
         facts = {"family": chapter.__name__.removeprefix("gentut."), "data": "mnist-mini", "config": config.to_dict()}
-        facts["metrics"] = {"test": measured}
+        facts |= {"metrics": {"test": measured}, "seconds": 7.0, "device": "a slow machine"}
         checkpoints.save(chapter.build(config), facts, tmp_path / f"published/{name}.safetensors")
     monkeypatch.setattr(vae, "PUBLISHED", {"vae-one": small, "vae-two": other})
     monkeypatch.setattr(gan, "PUBLISHED", {"gan-one": game})
@@ -161,6 +161,54 @@ def test_reproduce_and_publish(gentut, published, tmp_path):
     status, said, err = gentut("reproduce", "vae-one", "--out", out, "--device", "cpu", "--publish", "--resume")
     assert (status, err) == (0, "") and "vae-one: kept, nats" in said
     assert checkpoints.card("vae-two")["metrics"]["test"]["nats"] == 601.5
+
+
+def test_reproduce_says_what_the_card_says_beside_it(gentut, published, tmp_path):
+    status, said, err = gentut("reproduce", "vae-two", "--out", tmp_path, "--device", "cpu")
+    assert (status, err) == (0, "")
+    card = checkpoints.card(tmp_path / "vae-two/vae-two.safetensors")
+    assert f"vae-two          {checkpoints.headline_text(card)}; published: nats 601.50, 7 s on a slow machine" in said
+
+
+def test_reproduce_all(gentut, published, tmp_path, monkeypatch):
+    """Each chapter is asked for each of its networks; the end is one list of what came out and what is published."""
+    asked = []
+
+    def again(chapter, factor):
+        def reproduce(name, out, *, resume, device):
+            asked.append((name, resume, device))
+            out.mkdir(parents=True, exist_ok=True)
+            (out / "config.json").touch()
+            facts = checkpoints.card(name) if name != "classifier" else {
+                **checkpoints.card(name), "metrics": {"test": {"error": 0.25}}}
+            test = {k: v * factor if k in ("nats", "ratio") else v for k, v in facts["metrics"]["test"].items()}
+            facts |= {"metrics": {"test": test}, "seconds": 3.0, "device": "cpu"}
+            return facts
+        monkeypatch.setattr(chapter, "reproduce", reproduce)
+
+    for chapter in (vae, pixelcnn, gan, classifier):
+        again(chapter, 2)
+    monkeypatch.setattr(cli.checkpoints, "FAMILIES", ("classifier", "gan", "pixelcnn", "vae"))
+    status, said, err = gentut("reproduce", "--all", "--out", tmp_path, "--device", "cpu")
+    assert (status, err) == (0, "")
+    assert asked == [(n, False, "cpu") for n in ("classifier", "gan-one", "pixel-one", "vae-one", "vae-two")]
+    end = said.split("all of them:\n")[1].splitlines()
+    assert [line.split()[0] for line in end] == ["classifier", "gan-one", "pixel-one", "vae-one", "vae-two"]
+    assert end[1].startswith("gan-one          ratio 198.50; published: ratio 99.25, 7 s on a slow machine")
+    assert end[4].startswith("vae-two          nats 1203.00; published: nats 601.50")
+    asked.clear()
+    gentut("reproduce", "--all", "--out", tmp_path, "--device", "cpu", "--resume")
+    assert all(resume for _, resume, _ in asked) and len(asked) == 5
+
+
+def test_reproduce_wants_a_name_or_all(gentut, published, tmp_path, monkeypatch):
+    monkeypatch.setattr(cli.checkpoints, "FAMILIES", ("gan", "pixelcnn", "vae"))
+    for words in (["reproduce"], ["reproduce", "vae-one", "--all"]):
+        status, said, err = gentut(*words, "--out", tmp_path)
+        assert (status, said) == (2, "")
+        assert "name one published network (gan-one, pixel-one, vae-one, vae-two), or say --all" in err
+        assert "all 4 took 0.0 hours" in err
+    assert not list(tmp_path.glob("vae*"))
 
 
 def test_reproduce_a_pixelcnn(gentut, published, tmp_path):

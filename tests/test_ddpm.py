@@ -651,7 +651,10 @@ def test_reproduce_trains_measures_and_writes_a_card(tmp_path, monkeypatch):
     model = checkpoints.load(path, "cpu")
     assert isinstance(model, ddpm.DDPM) and not model.training
     again = ddpm.sample(model, 3, generator=generator(), steps=2).double().mean().item()  # of the float16 weights
-    assert again == pytest.approx(card["metrics"]["mini"]["mean"], rel=1e-5)
+    assert again == pytest.approx(card["metrics"]["drawn"]["mean"], rel=1e-5)
+    again = ddpm.test_loss(model, "mnist-mini", n=1000)
+    assert again == {k: pytest.approx(v, rel=1e-6) if isinstance(v, float) else v
+                     for k, v in card["metrics"]["mini"].items()}
     assert (card["family"], card["seed"], card["steps"]) == ("ddpm", 0, 4)
     mini = data.load("mnist-mini")
     assert card["data_sha256"] == data.digest(mini.train_images, mini.train_labels)

@@ -1,5 +1,7 @@
 """figures.py: sheets put every picture where it belongs, tables show what they were given, plots draw the numbers."""
 
+import io
+
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
@@ -128,3 +130,16 @@ def test_style_sets_the_books_colours():
     figures.style()
     assert matplotlib.rcParams["axes.prop_cycle"].by_key()["color"][:2] == [figures.LEARNED, figures.DATA]
     assert matplotlib.rcParams["figure.facecolor"] == "white"
+
+
+def test_a_saved_picture_has_a_white_ground_of_its_own_so_it_reads_the_same_on_a_dark_page():
+    figures.style()
+    fig, ax = plt.subplots(figsize=(2, 1))
+    ax.plot([0, 1], [0, 1])
+    memory = io.BytesIO()
+    fig.savefig(memory, format="png")  # as a notebook does it
+    memory.seek(0)
+    pixels = plt.imread(memory)
+    assert pixels.shape[2] == 3 or (pixels[..., 3] == 1).all()
+    for row, column in ((0, 0), (0, -1), (-1, 0), (-1, -1)):
+        assert (pixels[row, column, :3] == 1).all()

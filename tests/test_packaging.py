@@ -63,6 +63,8 @@ def test_every_pin_is_exact_and_no_requirement_is_without_one():
 
 def test_whatever_the_requirements_need_in_turn_is_pinned_too():
     pinned, seen = pins(), set()
+    if importlib.metadata.version("numpy") != pinned["numpy"]:
+        pytest.skip("this is not the environment of constraints.txt (make lowest)")
     waiting = [Requirement(line).name for line in PROJECT["dependencies"] + EXTRAS["book"] + EXTRAS["test"]]
     while waiting:
         name = canonicalize_name(waiting.pop())
@@ -81,6 +83,7 @@ def test_whatever_the_requirements_need_in_turn_is_pinned_too():
 
 
 def test_the_wheel_carries_scripts_styles_data_weights_and_types(tmp_path):
+    pytest.importorskip("hatchling")
     build = "from hatchling.build import build_wheel; import sys; print(build_wheel(sys.argv[1]))"
     done = subprocess.run([sys.executable, "-c", build, tmp_path], cwd=ROOT, capture_output=True, text=True, check=True)
     with zipfile.ZipFile(tmp_path / done.stdout.split()[-1]) as wheel:
@@ -129,18 +132,18 @@ def test_versions_agree():
     assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == gentut.__version__
 
 
-def test_the_readmes_numbers_are_those_of_the_result_files(tmp_path):
+def test_the_readmes_numbers_are_those_of_the_result_files(tmp_path, monkeypatch):
+    from gentut import checkpoints
+
     tool = tool_of_the_site("readme_numbers")
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert readme == tool.insert(readme, tool.section()), "run python site/readme_numbers.py"
-    for name in ("gentut/published", "benchmarks/results"):
-        if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, tmp_path / name)
-    card = tmp_path / "gentut" / "published" / "vae-2d.json"
-    facts = json.loads(card.read_text())
-    facts["metrics"]["test"]["nats"] = 99.9
-    card.write_text(json.dumps(facts))
-    assert "99.9" in tool.section(tmp_path), "the table does not come from the cards"
+    shutil.copytree(checkpoints.FOLDER, tmp_path / "published")
+    monkeypatch.setattr(checkpoints, "FOLDER", tmp_path / "published")
+    facts = checkpoints.card("vae-2d")
+    facts["metrics"]["test"]["nats"] = 987.65
+    checkpoints.write_card(facts, tmp_path / "published" / "vae-2d.json")
+    assert " 987.6 " in tool.section() and " 987.6 " not in readme, "the table does not come from the cards"
 
 
 def test_the_repositorys_address_is_the_same_everywhere():

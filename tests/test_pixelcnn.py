@@ -434,6 +434,11 @@ def test_reproduce_trains_measures_and_writes_a_card(tmp_path, monkeypatch, clas
     model = checkpoints.load(path, "cpu")
     again, stated = pixelcnn.evaluate(model, "mnist-mini", n=1000), card["metrics"]["mini"]
     assert again == {k: pytest.approx(v, rel=1e-6) if isinstance(v, float) else v for k, v in stated.items()}
+    assert ("few" in card["metrics"]) == bool(classes)  # with ten labels each, all of them take too long
+    if classes:
+        few = pixelcnn.evaluate(model, "mnist-mini", n=20)
+        assert few == {k: pytest.approx(v, rel=1e-6) if isinstance(v, float) else v
+                       for k, v in card["metrics"]["few"].items()}
     test = card["metrics"]["test"]
     assert test["n"] == len(dataset.test_images) and ("accuracy" in test) == bool(classes)
     known = (dataset.train_images, dataset.train_labels) if classes else (dataset.train_images,)

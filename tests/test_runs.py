@@ -129,7 +129,7 @@ def test_nothing_to_resume_before_the_first_state(tmp_path):
         runs.Folder(tmp_path, CONFIG, resume=True)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[1]", "null", "\udcff"])
+@pytest.mark.parametrize("text", ["", "{", "[1]", "null", "\udcff", "[" * 100_000])
 def test_a_damaged_configuration_is_an_error(tmp_path, text):
     runs.Folder(tmp_path, CONFIG, resume=False).save_state(*state(1))
     (tmp_path / "config.json").write_bytes(text.encode(errors="surrogateescape"))
@@ -330,31 +330,56 @@ def test_a_really_full_disk(tmp_path):
     process.join()
     assert process.exitcode == 0
     assert step_of(*runs.Folder(folder.path, CONFIG, resume=True).load_state()) == 1
-    assert folder.rewind_log(1) == [{"step": 1}]
+    assert json.loads((folder.path / "log.jsonl").read_text().splitlines()[0]) == {"step": 1}
 
 
 # -------------------------------------------------------------------------------------------------------------- the log
 
 
-def test_the_log_is_rewound_to_a_step_and_mended(tmp_path):
+def test_the_log_is_made_to_hold_the_rows_of_a_state(tmp_path):
     folder = runs.Folder(tmp_path, CONFIG, resume=False)
-    for step in (5, 10, 15):
-        folder.log({"step": step, "loss": step / 3})
+    rows = [{"step": step, "loss": step / 3} for step in (5, 10, 15)]
+    for row in rows:
+        folder.log(row)
     path = tmp_path / "log.jsonl"
+    assert [json.loads(line) for line in path.read_text().splitlines()] == rows
     with open(path, "ab") as f:
         f.write(b'{"step": 20, "lo')  # the power failed here
-    assert folder.rewind_log(10) == [{"step": 5, "loss": 5 / 3}, {"step": 10, "loss": 10 / 3}]
-    assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [5, 10]
+    folder.write_log(rows[:2])
     folder.log({"step": 11})
-    assert [row["step"] for row in folder.rewind_log(99)] == [5, 10, 11]
+    assert [json.loads(line) for line in path.read_text().splitlines()] == [*rows[:2], {"step": 11}]
 
 
-@pytest.mark.parametrize("line", [b"\xff\xfe", b"12", b"[]", b"null", b'{"stop": 3}', b'{"step": "3"}', b""])
-def test_a_line_of_the_log_that_is_no_row_is_dropped(tmp_path, line):
-    folder = runs.Folder(tmp_path, CONFIG, resume=False)
-    (tmp_path / "log.jsonl").write_bytes(b'{"step": 1}\n' + line + b'\n{"step": 2}\n')
-    assert folder.rewind_log(5) == [{"step": 1}, {"step": 2}]
+# ----------------------------------------------------------------------------------------------- one run, one folder
 
 
-def test_a_run_without_a_log_has_no_rows(tmp_path):
-    assert runs.Folder(tmp_path, CONFIG, resume=False).rewind_log(5) == []
+def test_a_folder_is_held_by_one_at_a_time(tmp_path):
+    with runs.alone(tmp_path):
+        with pytest.raises(Error, match=f"another run is at work in {tmp_path}"), runs.alone(tmp_path):
+            raise AssertionError("two at once")
+        with pytest.raises(Error, match="another run is at work"):
+            runs.Folder(tmp_path, CONFIG, resume=False)
+    with pytest.raises(ZeroDivisionError), runs.alone(tmp_path):
+        raise ZeroDivisionError
+    with runs.alone(tmp_path):  # let go of after an exception as well
+        pass
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(Error, match="could not open .*absent: No such file"), runs.alone(tmp_path / "absent"):
+        pass
+
+
+def test_where_folders_cannot_be_locked_runs_go_on(tmp_path, monkeypatch):
+    import fcntl
+
+    def refuse(handle, how):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with runs.alone(tmp_path), runs.alone(tmp_path):
+        assert runs.Folder(tmp_path, CONFIG, resume=False).path == tmp_path
+
+
+def test_a_folder_whose_configuration_was_never_finished_is_used(tmp_path):
+    (tmp_path / "config.json.part").write_text('{"se')  # killed in the first moment of a run
+    runs.Folder(tmp_path, CONFIG, resume=False)
+    assert runs.read_json(tmp_path / "config.json") == CONFIG and len(list(tmp_path.iterdir())) == 1

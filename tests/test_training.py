@@ -75,6 +75,7 @@ def final(folder):
     """What a finished run's folder says in the end: weights, log, all of the last state."""
     tensors, facts = runs.unpack_state((folder / runs.STATE).read_bytes())
     facts.pop("seconds")
+    facts["history"] = rows(facts["history"])
     tensors.pop("rng")
     weights = checkpoints.read_weights((folder / "weights.safetensors").read_bytes())
     return weights | {f"state.{k}": v for k, v in tensors.items()}, rows(folder), facts

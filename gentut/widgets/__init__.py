@@ -20,6 +20,7 @@ _HOMES = {
     "NoisingSteps": "diffusion",
     "DiffusionField": "points",
     "ReverseDiffusion": "ddpm",
+    "TrainingReplay": "replay",
     "pack": "base",
 }
 

@@ -45,7 +45,7 @@ export function watchTheme(callback, signal) {
   const observer = new MutationObserver(callback);
   for (const node of [document.documentElement, document.body])
     observer.observe(node, { attributes: true, attributeFilter: ["data-theme", "data-jp-theme-light", "theme"] });
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", callback, { signal });
+  for (const wish of ["(prefers-color-scheme: dark)", "(forced-colors: active)"]) matchMedia(wish).addEventListener("change", callback, { signal });
   signal.addEventListener("abort", () => observer.disconnect());
 }
 

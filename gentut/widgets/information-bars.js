@@ -8,10 +8,10 @@ const SHIFT = 0.21, WIDE = 0.36;  // p's bar to the left, q's to the right, in u
 const COIN = ["heads", "tails"], DIE = ["1", "2", "3", "4", "5", "6"];
 const PRESETS = [
   ["Fair coin", "A fair coin, guessed right", COIN, [0.5, 0.5], [0.5, 0.5]],
-  ["Biased coin", "A coin with p = (0.2, 0.8), taken for fair", COIN, [0.2, 0.8], [0.5, 0.5]],
-  ["Guess (0.2, 0.8)", "A fair coin, the guess q = (0.2, 0.8)", COIN, [0.5, 0.5], [0.2, 0.8]],
-  ["Guess (0.4, 0.6)", "A fair coin, the guess q = (0.4, 0.6)", COIN, [0.5, 0.5], [0.4, 0.6]],
-  ["Guess (1, 0)", "A fair coin, the guess q = (1, 0)", COIN, [0.5, 0.5], [1, 0]],
+  ["Biased coin", "A biased coin, p = (0.2, 0.8), taken for fair", COIN, [0.2, 0.8], [0.5, 0.5]],
+  ["Guess (0.2, 0.8)", "A fair coin. Guess (0.2, 0.8)", COIN, [0.5, 0.5], [0.2, 0.8]],
+  ["Guess (0.4, 0.6)", "A fair coin. Guess (0.4, 0.6)", COIN, [0.5, 0.5], [0.4, 0.6]],
+  ["Guess (1, 0)", "A fair coin. Guess (1, 0)", COIN, [0.5, 0.5], [1, 0]],
   ["Die", "A fair die, taken for a loaded one", DIE, Array(6).fill(1 / 6), [0.1, 0.1, 0.1, 0.1, 0.1, 0.5]],
 ];
 const TOTALS = [["p", "H(p)", "entropy of p", "gt-p"], ["q", "H(q)", "entropy of q", "gt-q"], ["cross", "H(p, q)", "cross-entropy", ""],

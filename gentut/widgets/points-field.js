@@ -7,7 +7,7 @@ import { bytesOf } from "./nn.js";
 const GRID = 13;            // arrows along a side
 const COMPARED = 400;       // points of the chain that the moving ones are compared with
 const BUDGET = 8;           // milliseconds of a frame for steps that are still to be computed, while it plays
-const HASTE = 13;           // ... and on the way to a time that was asked for
+const HASTE = 9;            // ... and on the way to a time that was asked for; painting takes the rest of the frame
 const TAIL = 5;             // steps of the others' way that are drawn
 const MOST_OWN = 30;
 const MOST_TURNS = 12;
@@ -341,7 +341,7 @@ function render({ model, el: host }) {
     paint(x, mine, place, done ? t : 0, a, half);  // no arrows on the way: the steps need the time
 
     const chain = Math.sqrt(alphaBar()[t] * dataSpread ** 2 + 1 - alphaBar()[t]);
-    time.put(t);
+    if (done || playing) time.put(t);  // on the way the slider stays where the reader put it: the next key counts from there
     cursor.set(t); spot.set([[t, Math.sqrt(alphaBar()[t])]]);
     about.put("left", figure(Math.sqrt(alphaBar()[t]))); about.put("added", figure(Math.sqrt(1 - alphaBar()[t])));
     about.put("spread", figure(numbers.spread)); about.put("chain", figure(chain));

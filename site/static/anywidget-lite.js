@@ -15,7 +15,10 @@
       const pairs = buffer.data.match(/../g) || [];
       return new DataView(Uint8Array.from(pairs, (pair) => parseInt(pair, 16)).buffer);
     }
-    return new DataView(Uint8Array.from(atob(buffer.data), (character) => character.charCodeAt(0)).buffer);
+    if (Uint8Array.fromBase64) return new DataView(Uint8Array.fromBase64(buffer.data).buffer);
+    const text = atob(buffer.data), all = new Uint8Array(text.length);
+    for (let i = 0; i < all.length; i++) all[i] = text.charCodeAt(i);
+    return new DataView(all.buffer);
   }
 
   // As deep as JSON goes; buffers are equal only to themselves. A value set again must not wake its listeners, or two
@@ -141,6 +144,21 @@
     element.textContent = text;
   }
 
+  // The picture that the page has for readers without JavaScript is for paper too, and for a widget that fails.
+  function still(tag) {
+    const saved = tag.nextElementSibling;
+    if (!saved?.matches("noscript.gentut-still")) return;
+    if (!saved.nextElementSibling?.matches("figure.gentut-still")) {
+      const template = document.createElement("template");
+      template.innerHTML = saved.textContent;
+      saved.after(template.content);
+    }
+    const area = tag.previousElementSibling, figure = saved.nextElementSibling;
+    const alive = area.matches(".gentut-widget-area");
+    figure.classList.toggle("gentut-on-paper", alive);
+    area.classList.toggle("gentut-off-paper", alive && figure.querySelector("img") !== null);
+  }
+
   async function show(tag, models, signal) {
     const element = document.createElement("div");
     // Not widget-subarea: the theme puts that on a light ground when the page is dark.
@@ -160,7 +178,7 @@
     }
   }
 
-  async function main() {
+  async function main(firstIsUp) {
     const models = new Map();
     for (const tag of document.querySelectorAll(STATE)) {
       for (const [id, entry] of Object.entries(JSON.parse(tag.textContent).state)) models.set(id, new Model(entry, models));
@@ -172,9 +190,15 @@
     const { signal } = new AbortController();
     for (const tag of document.querySelectorAll(VIEW)) {
       await show(tag, models, signal);
+      still(tag);
+      firstIsUp();
       await new Promise((resolve) => setTimeout(resolve)); // let the reader scroll between two widgets
     }
   }
 
-  main().catch((error) => console.error(error));
+  // What else a page has to do (its formulas, formulas.js) may wait for the first widget.
+  window.gentutWidgets = {};
+  window.gentutWidgets.first = new Promise((resolve) => {
+    window.gentutWidgets.all = main(resolve).catch((error) => console.error(error)).finally(resolve);
+  });
 })();

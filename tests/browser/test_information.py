@@ -11,10 +11,10 @@ from tests.browser.hands import Widget
 
 BARS = {
     "A fair coin, guessed right": ([0.5, 0.5], [0.5, 0.5]),
-    "A coin with p = (0.2, 0.8), taken for fair": ([0.2, 0.8], [0.5, 0.5]),
-    "A fair coin, the guess q = (0.2, 0.8)": ([0.5, 0.5], [0.2, 0.8]),
-    "A fair coin, the guess q = (0.4, 0.6)": ([0.5, 0.5], [0.4, 0.6]),
-    "A fair coin, the guess q = (1, 0)": ([0.5, 0.5], [1, 0]),
+    "A biased coin, p = (0.2, 0.8), taken for fair": ([0.2, 0.8], [0.5, 0.5]),
+    "A fair coin. Guess (0.2, 0.8)": ([0.5, 0.5], [0.2, 0.8]),
+    "A fair coin. Guess (0.4, 0.6)": ([0.5, 0.5], [0.4, 0.6]),
+    "A fair coin. Guess (1, 0)": ([0.5, 0.5], [1, 0]),
     "A fair die, taken for a loaded one": ([1 / 6] * 6, [0.1] * 5 + [0.5]),
 }
 NORMALS = ["Same means", "Same widths", "q too narrow", "q too wide", "q = N(0, 1)"]
@@ -171,7 +171,7 @@ def test_outcomes_are_added_and_removed(bars):
     assert bars.root.get_by_role("button", name="Remove the last").is_disabled()
 
 
-@pytest.mark.parametrize("example", ["A fair coin, the guess q = (0.2, 0.8)", "A fair die, taken for a loaded one"])
+@pytest.mark.parametrize("example", ["A fair coin. Guess (0.2, 0.8)", "A fair die, taken for a loaded one"])
 def test_a_finger_moves_a_bar(open_widget, example):
     bars = open_widget(Bars, "phone")
     bars.click(example)
@@ -389,7 +389,7 @@ def test_nothing_overlaps_or_sticks_out(open_widget, kind, device):
 def test_tables_keep_apart_at_every_width(open_widget):
     for width in (320, 600, 660, 720, 800):
         bars = open_widget(Bars, width=width)
-        bars.click("A fair coin, the guess q = (1, 0)")
+        bars.click("A fair coin. Guess (1, 0)")
         (x, y, w, h), (u, v, *_) = bars.node.evaluate("""e => [".gt-told", ".gt-totals"].map(part => {
           const box = e.querySelector(part).getBoundingClientRect();
           return [box.x, box.y, box.width, box.height];

@@ -28,6 +28,21 @@ CUT_OFF = """() => {
 # MathJax's own error, or a command that it does not know and prints in red.
 FAILED_MATHS = "mjx-merror, [data-mjx-error], mjx-mtext[style*='color: red']"
 
+# What of the page is drawn: its stills, its live widgets, what only a screen can use.
+DRAWN = """() => {
+  const seen = (selector) => [...document.querySelectorAll(selector)].filter((e) => e.getClientRects().length);
+  const side = ".bd-sidebar-primary, .bd-sidebar-secondary, .bd-header-article, .prev-next-footer, .bd-footer";
+  return {
+    stills: seen("figure.gentut-still img").length,
+    widgets: seen(".gentut-widget").length,
+    screen: seen(`${side}, .headerlink, .copybtn, #pst-back-to-top, .skip-link`).map((e) => e.outerHTML.slice(0, 100)),
+    ground: getComputedStyle(document.body).backgroundColor,
+    ink: [...new Set(["main p", "main h1", "main pre span"].map((part) => document.querySelector(part))
+      .filter(Boolean).map((e) => getComputedStyle(e).color))],
+    code: seen("article pre").filter((e) => getComputedStyle(e).whiteSpace !== "pre-wrap").length,
+  };
+}"""
+
 
 def luminance(colour):
     """Relative luminance (WCAG 2) of a CSS colour such as "rgb(18, 18, 18)"."""
@@ -75,7 +90,7 @@ def test_page_needs_no_other_host_and_draws_every_formula(by_day):
 def test_page_is_light_to_load(by_day, site):
     compressed = {
         url: len(gzip.compress(file.read_bytes(), 6))
-        for url in by_day.watch.received
+        for url in {*by_day.watch.received, *by_day.evaluate("() => [...document.images].map(image => image.src)")}
         if (file := site.file_of(url)) and file.is_file() and SHARED not in url
     }
     assert site.file_of(by_day.url) in map(site.file_of, compressed)
@@ -104,6 +119,21 @@ def test_a_wide_formula_begins_at_its_left_end_on_a_phone(by_night):
     assert cut == 0
 
 
+def test_what_scrolls_sideways_can_be_reached_with_the_tab_key(by_night):
+    out_of_reach = by_night.evaluate("""() => [...document.querySelectorAll("article *")].filter(box =>
+      ["auto", "scroll"].includes(getComputedStyle(box).overflowX) && box.scrollWidth > box.clientWidth + 1
+      && box.tabIndex < 0 && !box.querySelector("a[href], button, input, select, [tabindex='0']"))
+      .map(box => box.outerHTML.slice(0, 120))""")
+    assert out_of_reach == []
+
+
+def test_every_formula_is_there_for_a_screen_reader(by_day):
+    bare = by_day.locator("mjx-container").evaluate_all("""all => all.filter(formula =>
+      !formula.querySelector("mjx-assistive-mml > math *")
+      || formula.querySelector("mjx-math")?.getAttribute("aria-hidden") !== "true").length""")
+    assert bare == 0
+
+
 def test_page_fits_a_phone(by_night):
     # A phone's browser widens its window to content that is too wide.
     widths = by_night.evaluate("() => [document.documentElement.scrollWidth, window.innerWidth]")
@@ -115,6 +145,21 @@ def test_page_is_readable_for_a_reader_whose_system_is_dark(by_night):
     assert luminance(by_night.evaluate("() => getComputedStyle(document.body).backgroundColor")) < 0.05
     assert contrast(by_night, "main") >= 7
     assert contrast(by_night, "main h1") >= 7
+
+
+def test_a_page_on_paper_is_black_on_white_and_whole(by_night, site, path):
+    # From a dark phone, the hardest case. On paper each widget is its still picture.
+    by_night.emulate_media(media="print", color_scheme="dark")
+    drawn = by_night.evaluate(DRAWN)
+    by_night.emulate_media(media="null", color_scheme="dark")
+    view = '<script type="application/vnd.jupyter.widget-view+json">'
+    alive = (site.folder / path).read_text(encoding="utf-8").count(view)
+    assert (drawn["stills"], drawn["widgets"]) == (alive, 0)
+    assert drawn["screen"] == []
+    if path != "404.html":  # nobody prints that
+        assert luminance(drawn["ground"]) > 0.95 or drawn["ground"] == "rgba(0, 0, 0, 0)"
+        assert all(luminance(colour) < 0.02 for colour in drawn["ink"]), drawn["ink"]
+    assert drawn["code"] == 0, "a long line of code would be cut"
 
 
 def test_links_within_the_book_lead_somewhere(site, path):
