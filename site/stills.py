@@ -78,7 +78,8 @@ def main():
     parser.add_argument("names", nargs="*", help="such as vae-LatentGrid; default: all")
     parser.add_argument("--site", type=Path, default=ROOT / "_build" / "cpu" / "_build" / "html")
     args = parser.parse_args()
-    pages = [path for path in sorted(args.site.glob("book/*.html")) if "widget-view+json" in path.read_text("utf-8")]
+    found = sorted(args.site.resolve().glob("book/*.html"))
+    pages = [path for path in found if "widget-view+json" in path.read_text("utf-8")]
     if not pages:
         raise SystemExit(f"no page with a widget in {args.site}: run `make book`, or name a built site with --site")
     gentut_stills.FOLDER.mkdir(exist_ok=True)

@@ -37,6 +37,17 @@ def test_every_picture_arrives():
     np.testing.assert_allclose(got, want, atol=1e-7)
 
 
+def test_a_page_can_be_spared_some_of_the_pictures():
+    given = made()
+    few, all_ = (TrainingReplay.from_replays({"a": given}, pictures=n) for n in (5, 99))
+    assert [few.records[0]["count"], all_.records[0]["count"]] == [5, 20] and len(all_.raw) == 4 * len(few.raw)
+    code = "[0, 1].map(i => reader(records[0], Uint8Array.from(raw)).picture(i, 4))"
+    got = np.array(call(VIEW, code, records=few.records, raw=list(few.raw)))
+    np.testing.assert_allclose(got, given.pictures[:2, 4].flatten(1).double() / 255, atol=1e-7)
+    with pytest.raises(Error, match="pictures must be at least 1, got 0"):
+        TrainingReplay.from_replays({"a": given}, pictures=0)
+
+
 @pytest.mark.parametrize("family", replays.WATCHED)
 def test_every_number_arrives(family):
     given = made(family, units=10)

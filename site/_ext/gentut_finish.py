@@ -16,7 +16,8 @@ STYLES = {"fab": 0, "fa-brands": 0, "far": 1, "fa-regular": 1, "fas": 2, "fa": 2
 SEARCH = re.compile(r'\s*<script src="[^"]*(?:_static/searchtools|_static/language_data|searchindex)\.js"></script>')
 PLOT = re.compile(r'<img (?![^>]*\b(?:loading|width|style)=)([^>]*?\bsrc="[^"]*(_images/[^"]+)"[^>]*?)\s*/?>')
 FONT_AWESOME = re.compile(r'\s*<script defer src="[^"]*scripts/fontawesome\.js[^"]*"></script>')
-HEAVY = 100_000  # bytes of a plot
+HEAVY = 50_000  # bytes of a plot
+CONTENT = re.compile(r"[0-9a-f]{64}")  # the name of a notebook's picture: the SHA-256 of what is in it
 LONGEST = 200  # characters of a description
 
 
@@ -153,15 +154,16 @@ def trim_pictures(app, exception):
         return
     done = {}
     for path in (out / "_images").glob("*.png"):
-        with Image.open(path) as picture:
-            if picture.convert("RGBA").getextrema()[3] != (255, 255):
-                continue  # transparent: a palette would lose that
-            plain = picture.convert("RGB").quantize(256, dither=Image.Dither.NONE).convert("RGB")
         small = path.with_suffix(".webp")
-        plain.save(small, lossless=True, quality=80)
-        if small.stat().st_size > HEAVY:  # hundreds of digits, or a cloud of a thousand points: no longer a plain plot
+        if not (CONTENT.fullmatch(path.stem) and small.exists()):  # else made by an earlier build, of the same picture
             with Image.open(path) as picture:
-                picture.convert("RGB").save(small, quality=85, method=6)
+                if picture.convert("RGBA").getextrema()[3] != (255, 255):
+                    continue  # transparent: a palette would lose that
+                plain = picture.convert("RGB").quantize(256, dither=Image.Dither.NONE).convert("RGB")
+            plain.save(small, lossless=True, quality=80)
+            if small.stat().st_size > HEAVY:  # hundreds of digits, or a cloud of a thousand points: no plain plot
+                with Image.open(path) as picture:
+                    picture.convert("RGB").save(small, quality=85, method=6)
         if small.stat().st_size < path.stat().st_size:
             path.unlink()
             done[f"_images/{path.name}"] = f"_images/{small.name}"

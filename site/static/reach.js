@@ -2,7 +2,7 @@
 // can scroll it; a box that shows everything is none. The theme does this for code alone.
 (() => {
   "use strict";
-  const BOXES = { "div.math": "Formula", ".pst-scrollable-table-container": "Table", "div.cell_output > .output": "Output" };
+  const BOXES = { "div.math": "Formula", "div.math mjx-container": "Formula", ".pst-scrollable-table-container": "Table", "div.cell_output > .output": "Output" };
   const own = new WeakSet();
 
   function mark(box, name) {

@@ -15,6 +15,7 @@ import pytest
 from tests.browser.hands import FRAMES, Widget
 
 FRAME = 16  # ms
+CONVOLUTIONS = 33  # ms: LatentWalk's generator is a convolutional network; thirty pictures a second are asked of it
 MOVES = 40
 KNOWN = 10  # ms that ten million additions take on a quiet machine
 ADD = "() => { let sum = 0; for (let i = 0; i < 1e7; i++) sum += i * 0.5; return sum; }"
@@ -98,16 +99,16 @@ def drag(widget, part, start, end):
 def test_a_drag_costs_no_more_than_a_frame_has(open_widget, name):
     kind, part, start, end = DRAGS[name]
     widget = open_widget(kind)
-    found = []
-    for _ in range(3):  # a first drag also compiles
+    found, allowed = [], CONVOLUTIONS if kind is Walk else FRAME
+    for _ in range(4):  # a first drag also compiles
         found.append(drag(widget, part, start, end))
-        if found[-1][0] <= FRAME:
+        if found[-1][0] <= allowed:
             break
     cost, drawn, rate, busy = min(found)
     assert drawn >= MOVES / 4, f"{drawn} pictures for {MOVES} moves: the drag does not reach the widget"
     if os.environ.get("GENTUT_RECORD"):  # the record's folder: benchmarks/results
         note(Path(os.environ["GENTUT_RECORD"]), name, cost, drawn, rate, busy)
-    assert cost <= FRAME, f"{cost:.1f} ms of processor time a picture, {drawn} pictures"
+    assert cost <= allowed, f"{cost:.1f} ms of processor time a picture, {drawn} pictures"
 
 
 def note(folder, name, cost, drawn, rate, busy):

@@ -78,7 +78,7 @@ def widget(open_widget):
 def stored(stages, site):
     """The stored state: it stays as it is, whatever a test does with the widget."""
     states = saved_states(stages.page(f"{site.url}/{Replay.path}", use="widgets"))
-    return Stored(next(s for s in states if "records" in s))
+    return Stored(next(s for s in states if "live" in s and "records" in s))
 
 
 def check(widget, stored, step, left, right=None):

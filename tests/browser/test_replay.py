@@ -14,7 +14,7 @@ class Pair(Widget):
     """The VAE chapter's: two runs side by side."""
 
     path, name = "book/vae.html", "training-replay"
-    runs = ("vae-healthy", "vae-collapsed")
+    runs, pictures = ("vae-healthy", "vae-collapsed"), 10
 
     @property
     def reel(self):
@@ -37,7 +37,7 @@ class Games(Pair):
 class One(Pair):
     """The DDPM chapter's: one run."""
 
-    path, runs = "book/ddpm.html", ("ddpm",)
+    path, runs, pictures = "book/ddpm.html", ("ddpm",), 20
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def check(widget, stored, step, strips=True):
         want = [factor * replay.measured[key][i].item() for key, (_, factor, *_) in shown]
         assert now.numbers(f"{side}-facts") == pytest.approx(want, rel=1e-4, abs=1e-9)
         if strips:
-            np.testing.assert_allclose(widget.strip(k), replay.pictures[i] / 255, atol=1 / 255)
+            np.testing.assert_allclose(widget.strip(k), replay.pictures[i, : widget.pictures] / 255, atol=1 / 255)
 
 
 @pytest.mark.parametrize("kind", [Pair, Games, One])
@@ -139,7 +139,7 @@ def test_screen_readers_hear_what_happens(widget, stored):
         assert f"reconstruction {replay.measured['reconstruction'][0]:.1f} nats" in said
         assert f"active units {replay.measured['active_units'][0]:.0f} of 20" in said
     label = widget.part("strip").first.locator("canvas").get_attribute("aria-label")
-    assert label.startswith("20 pictures drawn at step 0: reconstruction ")
+    assert label.startswith("10 pictures drawn at step 0: reconstruction ")
 
 
 @pytest.mark.parametrize(("kind", "device"), [(Pair, "desktop"), (Pair, "phone"), (One, "phone"), (Games, "phone")])
