@@ -14,7 +14,7 @@ class Pair(Widget):
     """The VAE chapter's: two runs side by side."""
 
     path, name = "book/vae.html", "training-replay"
-    runs, pictures = ("vae-healthy", "vae-collapsed"), 10
+    runs, pictures = ("vae-healthy", "vae-collapsed"), 5
 
     @property
     def reel(self):
@@ -31,7 +31,7 @@ class Pair(Widget):
 class Games(Pair):
     """The GAN chapter's."""
 
-    path, runs = "book/gan.html", ("gan-healthy", "gan-collapsed")
+    path, runs, pictures = "book/gan.html", ("gan-healthy", "gan-collapsed"), 10
 
 
 class One(Pair):
@@ -139,7 +139,7 @@ def test_screen_readers_hear_what_happens(widget, stored):
         assert f"reconstruction {replay.measured['reconstruction'][0]:.1f} nats" in said
         assert f"active units {replay.measured['active_units'][0]:.0f} of 20" in said
     label = widget.part("strip").first.locator("canvas").get_attribute("aria-label")
-    assert label.startswith("10 pictures drawn at step 0: reconstruction ")
+    assert label.startswith("5 pictures drawn at step 0: reconstruction ")
 
 
 @pytest.mark.parametrize(("kind", "device"), [(Pair, "desktop"), (Pair, "phone"), (One, "phone"), (Games, "phone")])
