@@ -46,7 +46,7 @@ import torch
 from gentut import checkpoints, choose, machine, runs, training
 
 sys.path.insert(0, str(Path(__file__).parent))
-from surroundings import RESULTS, keep, versions
+from surroundings import RESULTS, between, keep, versions
 from surroundings import machine as machine_facts
 from training_steps import prepared
 
@@ -274,8 +274,7 @@ def section():
 
 def with_section(text):
     """The text of README.md with the tables of the records that there are."""
-    before, rest = text.split(START)
-    return before + START + "\n" + section() + "\n" + END + rest.split(END)[1]
+    return between(text, START, END, section())
 
 
 def main(arguments=None):

@@ -68,6 +68,12 @@ def keep(record, out, table):
     print(f"written to {out}")
 
 
+def between(text, start, end, body):
+    """The text with what stands between two markers replaced by `body`."""
+    before, rest = text.split(start)
+    return f"{before}{start}\n{body}\n{end}{rest.split(end)[1]}"
+
+
 def on_each_device(parser, args, name, compare, table):
     """Run compare(args, device) on --device, or on the CPU and then the GPU if there is one; keep each record.
 

@@ -30,7 +30,7 @@ from torch.utils.flop_counter import flop_registry
 from gentut import checkpoints, choose, data, runs, training
 
 sys.path.insert(0, str(Path(__file__).parent))
-from surroundings import RESULTS, autocast, keep, machine, versions
+from surroundings import RESULTS, autocast, between, keep, machine, versions
 
 README = Path(__file__).parent / "README.md"
 START, END = "<!-- steps: made by benchmarks/training_steps.py -->", "<!-- end of steps -->"
@@ -166,14 +166,13 @@ def section():
 
 def with_section(text):
     """The text of benchmarks/README.md with the tables of the records that there are."""
-    before, rest = text.split(START)
-    return before + START + "\n" + section() + "\n" + END + rest.split(END)[1]
+    return between(text, START, END, section())
 
 
 def main(arguments=None):
     """Measure the networks, keep the record, renew the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    known = [name for name in checkpoints.names()]
+    known = checkpoints.names()
     parser.add_argument("names", nargs="*", help=f"of {', '.join(known)}; all by default")
     parser.add_argument("--device", help="cpu or cuda; the GPU if there is one by default")
     parser.add_argument("--steps", type=int, default=20, help="timed steps of each network")
